@@ -1,0 +1,149 @@
+"""Datasets that lie on disk: finding the folder, checking it is whole, decoding one image at a time."""
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile
+from torch.utils.data import Dataset
+
+from cam_utils.data.sample import Sample, digest, multi_hot
+from cam_utils.data.sizing import RESIZES, fit
+
+
+class Annotation(NamedTuple):
+    """What is known about one image, in the pixels of its file; n objects in an image of H x W."""
+
+    objects: list[int]
+    boxes: list[list[float]]  # (x1, y1, x2, y2), x2 and y2 exclusive
+    flags: list[bool]
+    masks: np.ndarray | None = None  # bool [n, H, W]
+    ignore: np.ndarray | None = None  # bool [H, W]
+
+
+class Pictures(Dataset):
+    """A map-style dataset of image files: `annotate(i, height, width)` says what image i shows.
+
+    Objects that the "crop" sizing cuts away entirely leave `objects`, `boxes`, `masks` and `flags`; their label
+    stays, because labels are the union of all annotated objects.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        split: str,
+        classes: Sequence[str],
+        ids: Sequence[str],
+        paths: Sequence[Path],
+        objects: Sequence[Sequence[int]],
+        annotate: Callable[[int, int, int], Annotation],
+        has_masks: bool,
+        size: int | None,
+        resize: str,
+        options: dict[str, object],
+    ):
+        self.name, self.split, self.classes, self.ids = name, split, tuple(classes), list(ids)
+        self.size = check_size(224 if size is None else size)
+        self.resize = choose(resize, RESIZES, "resize")
+        self.labels = multi_hot(objects, len(classes))
+        self.has_masks = has_masks
+        self._paths, self._annotate, self._options = list(paths), annotate, options
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index`; raises OSError naming the file if it is damaged."""
+        index = range(len(self))[index]
+        image = torch.from_numpy(read_pixels(self._paths[index], "RGB")).permute(2, 0, 1)
+        height, width = image.shape[-2:]
+        known = self._annotate(index, height, width)
+        planes = [] if known.masks is None else list(known.masks)
+        planes += [] if known.ignore is None else [known.ignore]
+        masks = torch.from_numpy(np.stack(planes)) if planes else torch.zeros(0, height, width)
+        image, boxes, masks = fit(image, torch.tensor(known.boxes), masks, self.size, self.resize)
+        inside = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
+        return Sample(
+            image=image,
+            labels=self.labels[index],
+            objects=torch.tensor(known.objects, dtype=torch.int64)[inside],
+            boxes=boxes[inside],
+            masks=None if known.masks is None else masks[: len(inside)][inside],
+            ignore=None if known.ignore is None else masks[-1],
+            flags=torch.tensor(known.flags, dtype=torch.bool)[inside],
+            id=self.ids[index],
+        )
+
+    def fingerprint(self) -> str:
+        """Return a short hash of all that determines the samples: name, split, sizing, options, ids, labels."""
+        facts = {"name": self.name, "split": self.split, "size": self.size, "resize": self.resize}
+        return digest(facts | {"ids": self.ids, "options": self._options}, self.labels)
+
+
+def read_pixels(path: Path, mode: str | None = None) -> np.ndarray:
+    """Return the pixels of the file, [H, W] or [H, W, channels], converted to Pillow's `mode` if given.
+
+    Raises: OSError naming the file if it is damaged; RuntimeError if Pillow is set to pad truncated files, for
+    then damage would pass unseen.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise RuntimeError("Pillow pads truncated images; set PIL.ImageFile.LOAD_TRUNCATED_IMAGES to False")
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert(mode) if mode else picture)
+    except (OSError, SyntaxError) as error:  # Pillow reports a broken PNG chunk as SyntaxError
+        raise OSError(f"damaged or truncated image {path}: {error}") from error
+
+
+def choose(value: str, valid: Iterable[str], what: str) -> str:
+    """Return `value` if it is among `valid`; raises ValueError with the nearest valid names otherwise.
+
+    >>> choose("vall", ("train", "val"), "split of voc2007")
+    Traceback (most recent call last):
+    ValueError: unknown split of voc2007 'vall'; did you mean 'val'? (valid: train, val)
+    """
+    valid = list(valid)
+    if value in valid:
+        return value
+    near = difflib.get_close_matches(str(value).lower(), valid, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(f"unknown {what} {value!r}{hint or ';'} (valid: {', '.join(valid) or 'none'})")
+
+
+def check_size(size: int) -> int:
+    """Return `size` if it is a positive whole number of pixels; raises ValueError otherwise."""
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"expected size as a positive whole number of pixels, got {size!r}")
+    return size
+
+
+def find(root: str | Path | None, candidates: Sequence[str], layout: str, name: str) -> Path:
+    """Return the first of root/candidate that is a folder; raises FileNotFoundError saying what is expected."""
+    if root is None:
+        raise FileNotFoundError(f"{name} is read from disk: give root= the folder that holds {layout}")
+    for candidate in candidates:
+        if (Path(root) / candidate).is_dir():
+            return Path(root) / candidate
+    raise FileNotFoundError(f"{name} not found under {root}: expected a folder holding {layout}")
+
+
+def listing(folder: Path, expected: str) -> set[str]:
+    """Return the names of the files in `folder` (one scan); raises FileNotFoundError saying what belongs there."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"missing folder {folder}: expected {expected}") from error
+
+
+def check_whole(names: Sequence[str], present: set[str], folder: Path, expected: str) -> None:
+    """Raise FileNotFoundError naming the first listed files that `folder` lacks; `expected` ends the sentence."""
+    missing = [name for name in names if name not in present]
+    if missing:
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise FileNotFoundError(f"{len(missing)} of {len(names)} files missing in {folder}: {first}; {expected}")

@@ -1,0 +1,101 @@
+"""Fixtures: the real samples beside the repository, a small VOC tree, a cache that is thrown away."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+# Two years of a devkit in miniature: id -> (width, height), objects (name, xmin, ymin, xmax, ymax, difficult).
+# Corners are VOC's: 1-based, inclusive. Images 1 to 3 have masks.
+VOC_IMAGES = {
+    "000001": ((200, 100), [("cat", 11, 21, 40, 80, 0), ("person", 91, 11, 130, 90, 0)]),
+    "000002": ((90, 160), [("person", 31, 61, 60, 120, 0), ("person", 1, 1, 20, 30, 1)]),
+    "000003": ((120, 120), [("dog", 21, 21, 100, 100, 0)]),
+    "000004": ((160, 120), [("tvmonitor", 5, 5, 60, 60, 1), ("chair", 61, 61, 110, 110, 0)]),
+    "000005": ((100, 100), [("sheep", 11, 11, 90, 90, 0)]),
+    "000006": ((128, 96), [("boat", 1, 1, 128, 96, 0)]),
+}
+VOC_SPLITS = {
+    "train": ["000001", "000002", "000004"],
+    "val": ["000003", "000005"],
+    "trainval": ["000001", "000002", "000003", "000004", "000005"],
+    "test": ["000006"],
+}
+VOC_SEGMENTED = {"train": ["000001", "000002"], "val": ["000003"], "trainval": ["000001", "000002", "000003"]}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    os.environ["CAM_UTILS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real samples; without it a test is skipped here and fails where it must run."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        message = "the real samples are missing: expected the folder shared/ beside the repository"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coco_root(shared) -> Path:
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def squeezenet_weights(shared) -> Path:
+    return shared / "weights" / "squeezenet1_0_imagenet.pth"
+
+
+@pytest.fixture(scope="session")
+def voc_root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("voc")
+    for year in ("2007", "2012"):
+        write_voc(root / "VOCdevkit" / f"VOC{year}")
+    (root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main" / "test.txt").unlink()
+    return root
+
+
+def write_voc(base: Path) -> None:
+    """Write VOC_IMAGES in the official layout: crops of two photographs, boxes, masks with a border of 255."""
+    for folder in ("JPEGImages", "Annotations", "SegmentationObject", "SegmentationClass"):
+        (base / folder).mkdir(parents=True)
+    photos = load_sample_images().images
+    for k, (name, ((width, height), objects)) in enumerate(VOC_IMAGES.items()):
+        crop = photos[k % 2][50 : 50 + height, 100 : 100 + width]
+        Image.fromarray(crop).save(base / "JPEGImages" / f"{name}.jpg", quality=90)
+        (base / "Annotations" / f"{name}.xml").write_text(_xml(name, width, height, objects))
+        if name in VOC_SEGMENTED["trainval"]:
+            for folder, indices in (("SegmentationObject", range(1, 9)), ("SegmentationClass", [15] * 8)):
+                _palette(width, height, objects, indices).save(base / folder / f"{name}.png")
+    for kind, splits in (("Main", VOC_SPLITS), ("Segmentation", VOC_SEGMENTED)):
+        (base / "ImageSets" / kind).mkdir(parents=True)
+        for split, ids in splits.items():
+            (base / "ImageSets" / kind / f"{split}.txt").write_text("".join(f"{each}\n" for each in ids))
+
+
+def _xml(name: str, width: int, height: int, objects: list) -> str:
+    items = ""
+    for label, xmin, ymin, xmax, ymax, difficult in objects:
+        box = f"<xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax>"
+        part = f"<part><name>head</name><bndbox>{box}</bndbox></part>" if label == "person" else ""
+        bndbox = f"<bndbox>{box}</bndbox>"
+        items += f"<object><name>{label}</name><difficult>{difficult}</difficult>{bndbox}{part}</object>\n"
+    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation><filename>{name}.jpg</filename>{size}\n{items}</annotation>\n"
+
+
+def _palette(width: int, height: int, objects: list, indices) -> Image.Image:
+    """Return each object as its filled box: a border of 2 pixels is 255, the inside the object's index."""
+    drawn = np.zeros((height, width), np.uint8)
+    for index, (_, xmin, ymin, xmax, ymax, _) in zip(indices, objects, strict=False):
+        drawn[ymin - 1 : ymax, xmin - 1 : xmax] = 255
+        drawn[ymin + 1 : ymax - 2, xmin + 1 : xmax - 2] = index
+    image = Image.fromarray(drawn, mode="P")
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
+    return image

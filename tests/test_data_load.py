@@ -1,0 +1,54 @@
+"""The front door: names, options, folders of the project."""
+
+import pytest
+
+from cam_utils import data
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "options", "message"),
+    [
+        ("coco", "val", {}, "unknown dataset 'coco'; did you mean 'coco2017'"),
+        ("COCO2017", "val", {}, "unknown dataset 'COCO2017'; did you mean 'coco2017'"),
+        ("mnist", "val", {}, r"unknown dataset 'mnist'; \(valid: digits, coco2017, voc2007, voc2012\)"),
+        ("digits", "validation", {}, r"unknown split of digits 'validation'.*valid: train, val\)"),
+        ("coco2017", "trian", {}, "unknown split of coco2017 'trian'; did you mean 'train'"),
+        ("voc2007", "trainvall", {}, "unknown split of voc2007 'trainvall'; did you mean 'trainval'"),
+        (
+            "digits",
+            "val",
+            {"cooccurrence": 0},
+            "unknown option of digits 'cooccurrence'; did you mean 'co_occurrence'",
+        ),
+        ("coco2017", "val", {"seed": 0}, r"unknown option of coco2017 'seed'; \(valid: none\)"),
+        (
+            "voc2007",
+            "val",
+            {"segmentation": 1},
+            "unknown option of voc2007 'segmentation'; did you mean 'segmentation_only'",
+        ),
+        ("digits", "val", {"limit": 0}, "expected limit as a whole number of samples, 1 or more, got 0"),
+        ("digits", "val", {"limit": 2.5}, "expected limit as a whole number of samples, 1 or more, got 2.5"),
+    ],
+)
+def test_unknown_names(name, split, options, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(name, split, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"resize": "croop"}, "did you mean 'crop'"), ({"size": 0}, "got 0")]
+)
+def test_sizing_of_files(voc_root, options, message):
+    with pytest.raises(ValueError, match=message):
+        data.load("voc2007", "val", root=voc_root, **options)
+
+
+def test_folders(monkeypatch, tmp_path):
+    assert data.DATA.name == "data" and (data.DATA.parent / "pyproject.toml").is_file()
+    monkeypatch.setenv("CAM_UTILS_CACHE", str(tmp_path))
+    assert tmp_path == data.CACHE
+    monkeypatch.delenv("CAM_UTILS_CACHE")
+    assert data.CACHE == data.DATA / "cache"
+    with pytest.raises(AttributeError, match="has no attribute 'CASH'"):
+        data.CASH  # noqa: B018
