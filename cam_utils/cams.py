@@ -1,0 +1,168 @@
+"""CAM, Grad-CAM, Grad-CAM++, MinMax-CAM, D-MinMax-CAM: each a weighted sum of activation maps.
+
+The methods differ only in the weight alpha of channel k for label c; David, Pedrini and Dias (VISAPP 2022) give
+Eqs. 1-9. Shapes: activations A [B, K, H, W]; head weights W [L, K] (the paper prints the transpose); gradients of
+the logits dS_c/dA [P, K, H, W]; maps [P, H, W] at feature resolution, rectified and not normalised.
+
+P counts the explained pairs (image, label) of the whole batch. A pair also names the set of labels C_x it is
+explained against (`group`), because MinMax-CAM subtracts what the *other* labels of that set need.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Pairs(NamedTuple):
+    """The explained pairs: image index, label index, and which set of labels C_x each belongs to (all [P])."""
+
+    image: Int[Tensor, " pairs"]
+    label: Int[Tensor, " pairs"]
+    group: Int[Tensor, " pairs"]
+
+    def __len__(self) -> int:  # number of pairs, not of fields
+        return len(self.image)
+
+
+def pairs_of(present: Bool[Tensor, "sets labels"], image: Int[Tensor, " sets"] | None = None) -> Pairs:
+    """Return every pair of a batch from its sets of labels: row b of `present` is the set C_x of image b.
+
+    With `image` [G], row g is a set of image `image[g]`, so that one image may be explained against two sets
+    (predicted and annotated labels) without a second forward.
+
+    >>> pairs_of(torch.tensor([[True, False, True], [False, True, False]])).label.tolist()
+    [0, 2, 1]
+    """
+    group, label = present.nonzero(as_tuple=True)
+    return Pairs(group if image is None else image.to(group.device)[group], label, group)
+
+
+def weighted_sum(
+    activations: Float[Tensor, "batch channels height width"],
+    alpha: Float[Tensor, "pairs channels"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return sum_k alpha_k A^k of every pair's image: the map before its ReLU.
+
+    >>> A = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # one image, two channels, 1x2 pixels
+    >>> weighted_sum(A, torch.tensor([[1.0, -1.0]]), pairs_of(torch.tensor([[True]]))).tolist()
+    [[[-2.0, -2.0]]]
+    """
+    flat = activations.flatten(2)  # [B, K, HW]
+    return torch.bmm(alpha[:, None], flat[pairs.image]).unflatten(2, activations.shape[2:])[:, 0]
+
+
+def _set_sums(w: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return, for every pair, the sum of `w` over all labels of its set and the set's size |C_x|."""
+    groups = int(pairs.group.max()) + 1 if len(pairs) else 0
+    total = w.new_zeros(groups, *w.shape[1:]).index_add_(0, pairs.group, w)[pairs.group]
+    size = torch.bincount(pairs.group, minlength=groups).to(w.dtype)[pairs.group]
+    return total, size.view(-1, *[1] * (w.dim() - 1))
+
+
+def minmax(w: Float[Tensor, "pairs ..."], pairs: Pairs) -> Float[Tensor, "pairs ..."]:
+    """Return w_c minus the mean of the other labels' w_n (Eq. 7 of weights, Eq. 6 of gradients).
+
+    A label alone in its set has nothing to subtract: w itself (SPEC h7).
+
+    >>> minmax(torch.tensor([[3.0], [1.0], [5.0]]), pairs_of(torch.tensor([[True, True, True]]))).tolist()
+    [[0.0], [-3.0], [3.0]]
+    """
+    total, size = _set_sums(w, pairs)
+    return w - (total - w) / (size - 1).clamp(min=1)
+
+
+def d_minmax(w: Float[Tensor, "pairs ..."], pairs: Pairs) -> Float[Tensor, "pairs ..."]:
+    """Return the positive part of w_c, less that of the others, plus what speaks against all (Eqs. 8 and 9).
+
+    The rectifications come after the sum over labels, as Eq. 9 prints it (SPEC h12). For a label alone:
+    max(0, w) + min(0, w) = w.
+
+    >>> d_minmax(torch.tensor([[3.0], [-1.0], [-5.0]]), pairs_of(torch.tensor([[True, True, True]]))).tolist()
+    [[2.0], [-1.0], [-2.0]]
+    """
+    total, size = _set_sums(w, pairs)
+    others = (total - w).clamp(min=0) / (size - 1).clamp(min=1)
+    background = total.clamp(max=0) / size
+    return w.clamp(min=0) - others + background
+
+
+def cam(
+    activations: Float[Tensor, "batch channels height width"],
+    weights: Float[Tensor, "labels channels"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return the class activation maps ReLU(sum_k w^c_k A^k) (Eq. 1; Zhou et al. 2016).
+
+    >>> cam(torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[3.0]]), pairs_of(torch.tensor([[True]]))).tolist()
+    [[[3.0, 6.0]]]
+    """
+    return weighted_sum(activations, weights[pairs.label], pairs).relu()
+
+
+def minmax_cam(
+    activations: Float[Tensor, "batch channels height width"],
+    weights: Float[Tensor, "labels channels"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return MinMax-CAM: CAM with the weights of Eq. 7."""
+    return weighted_sum(activations, minmax(weights[pairs.label], pairs), pairs).relu()
+
+
+def d_minmax_cam(
+    activations: Float[Tensor, "batch channels height width"],
+    weights: Float[Tensor, "labels channels"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return D-MinMax-CAM: CAM with the weights of Eq. 9."""
+    return weighted_sum(activations, d_minmax(weights[pairs.label], pairs), pairs).relu()
+
+
+def grad_cam(
+    activations: Float[Tensor, "batch channels height width"],
+    grads: Float[Tensor, "pairs channels height width"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return Grad-CAM: the weights are gradients summed over pixels (Eq. 2; Selvaraju et al. 2017).
+
+    The original pools with a mean; the factor 1/(HW) leaves the normalised map unchanged.
+    """
+    return weighted_sum(activations, grads.sum((-2, -1)), pairs).relu()
+
+
+def minmax_grad_cam(
+    activations: Float[Tensor, "batch channels height width"],
+    grads: Float[Tensor, "pairs channels height width"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return MinMax-Grad-CAM: Grad-CAM of the focused score J_c (Eqs. 3-6)."""
+    return weighted_sum(activations, minmax(grads.sum((-2, -1)), pairs), pairs).relu()
+
+
+def d_minmax_grad_cam(
+    activations: Float[Tensor, "batch channels height width"],
+    grads: Float[Tensor, "pairs channels height width"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return D-MinMax-Grad-CAM (Eq. 8): the parts are rectified at every pixel, before the sum over pixels."""
+    return weighted_sum(activations, d_minmax(grads, pairs).sum((-2, -1)), pairs).relu()
+
+
+def grad_cam_pp(
+    activations: Float[Tensor, "batch channels height width"],
+    grads: Float[Tensor, "pairs channels height width"],
+    pairs: Pairs,
+) -> Float[Tensor, "pairs height width"]:
+    """Return Grad-CAM++ (Chattopadhay et al. 2018, Eqs. 10-19) of the score exp(S_c).
+
+    With g = dS_c/dA the weights are sum_ij a relu(g), a = g^2 / (2 g^2 + (sum_ab A) g^3), zero where the
+    denominator is zero. The factor exp(S_c) of every weight is dropped: it cancels when the map is normalised
+    and would overflow for large logits.
+    """
+    mass = activations.sum((-2, -1), keepdim=True)[pairs.image]  # [P, K, 1, 1]
+    # g^2 is cancelled from numerator and denominator: squares of small gradients underflow.
+    denominator = torch.where(grads == 0, 0.0, 2 + mass * grads)
+    a = torch.where(denominator == 0, 0.0, 1 / denominator.where(denominator != 0, torch.ones_like(grads)))
+    return weighted_sum(activations, (a * grads.relu()).sum((-2, -1)), pairs).relu()

@@ -1,0 +1,55 @@
+"""What happens to a raw map before anyone looks at it: the book's only definition of "normalised".
+
+Shapes: maps are [P, H, W], one per explained pair (image, label).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def minmax(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs height width"]:
+    """Return every map rescaled to [0, 1] over its own pixels: s(m) = (m - min m) / (max m - min m).
+
+    A constant map (a zero map among them) has no contrast to rescale: it becomes zero, never NaN.
+
+    >>> minmax(torch.tensor([[[0.0, 1.0], [2.0, 4.0]]])).tolist()
+    [[[0.0, 0.25], [0.5, 1.0]]]
+    """
+    low = maps.amin((-2, -1), keepdim=True)
+    span = maps.amax((-2, -1), keepdim=True) - low
+    return torch.where(span > 0, (maps - low) / span.where(span > 0, torch.ones_like(span)), 0.0)
+
+
+def upsample(maps: Float[Tensor, "pairs height width"], size: tuple[int, int]) -> Float[Tensor, "pairs tall wide"]:
+    """Return the maps resized to `size` (height, width): bilinear, half-pixel centres, no antialias.
+
+    The operator is linear and its weights sum to one, so it commutes with weighted sums of maps.
+
+    >>> upsample(torch.ones(1, 2, 2), (4, 4)).unique().tolist()
+    [1.0]
+    """
+    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def masks(raw: Float[Tensor, "pairs height width"], size: tuple[int, int]) -> Float[Tensor, "pairs tall wide"]:
+    """Return the masks in [0, 1] at input size: normalise at the map's own resolution, then upsample.
+
+    This order is the official code's (SPEC h17): after bilinear upsampling a mask may peak below 1, except for
+    methods whose map already has the input's size.
+
+    >>> masks(torch.tensor([[[0.0, 2.0]]]), (1, 4)).tolist()
+    [[[0.0, 0.25, 0.75, 1.0]]]
+    """
+    normalised = minmax(raw)
+    return normalised if raw.shape[-2:] == tuple(size) else upsample(normalised, size)
+
+
+def threshold(maps: Float[Tensor, "pairs height width"], value: float) -> Bool[Tensor, "pairs height width"]:
+    """Return the binary masks of pixels at or above `value` (a fraction of the normalised range).
+
+    >>> threshold(torch.tensor([[[0.1, 0.15, 0.9]]]), 0.15).tolist()
+    [[[False, True, True]]]
+    """
+    return maps >= value
