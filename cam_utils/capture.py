@@ -1,0 +1,120 @@
+"""Any classifier -> logits, activations of one layer, and the head's gradients. The only file with hooks.
+
+The network runs once without a graph up to the layer; only what follows it (the head) is recorded. Gradients
+therefore never touch the backbone, and the caller's model keeps its mode, its `requires_grad` flags and its hooks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cam_utils.cams import Pairs
+
+
+class Capture(NamedTuple):
+    """One forward of a batch: logits [B, L] and the layer's activations [B, K, H, W] (a leaf of the graph)."""
+
+    logits: Tensor
+    activations: Tensor
+
+
+@contextmanager
+def _hook(layer: nn.Module, function) -> Iterator[None]:
+    handle = layer.register_forward_hook(function)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model in evaluation mode and give every module its own mode back afterwards, even on error."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def capture(model: nn.Module, images: Tensor, layer: nn.Module, *, grads: bool = False) -> Capture:
+    """Run `images` [B, 3, h, w] once and return logits and the activations of `layer`.
+
+    With `grads`, the part behind the layer records a graph for :func:`head_gradients`. Raises ValueError if the
+    layer is not reached, or if its output has no spatial extent or the logits are not [B, L].
+    """
+    seen: list[Tensor] = []
+
+    def replace(_module, _inputs, output):
+        if not isinstance(output, Tensor) or output.dim() != 4:
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"expected a layer with activations (B,K,H,W), got {got} from {layer}")
+        if seen:
+            raise ValueError(f"expected a layer that runs once per forward, but it ran again: {layer}")
+        leaf = output.detach().requires_grad_(grads)
+        seen.append(leaf)
+        if not grads:
+            return leaf
+        torch.set_grad_enabled(True)
+        return leaf.clone()  # an in-place ReLU behind the layer may not write into a leaf
+
+    with evaluation_mode(model), _hook(layer, replace), torch.no_grad():
+        logits = model(images)
+    if not seen:
+        raise ValueError(f"the forward pass never reached the layer {layer}")
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"expected a classifier with logits (B,L), got {got}")
+    return Capture(logits, seen[0])
+
+
+def head_gradients(captured: Capture, pairs: Pairs) -> Tensor:
+    """Return dS_c/dA of every pair, [P, K, H, W].
+
+    One backward through the head serves one label of every image of the batch at once, so the number of
+    backwards is that of the largest number of labels in an image.
+    """
+    logits, activations = captured
+    grads = activations.new_zeros(len(pairs), *activations.shape[1:])
+    if not len(pairs):
+        return grads
+    # slot of a pair: its rank among the pairs of the same image
+    order = torch.argsort(pairs.image, stable=True)
+    counts = torch.bincount(pairs.image)
+    starts = counts.cumsum(0) - counts
+    slot = torch.empty_like(order)
+    slot[order] = torch.arange(len(pairs), device=order.device) - starts[pairs.image[order]]
+    for s in range(int(slot.max()) + 1):
+        chosen = (slot == s).nonzero()[:, 0]
+        picked = logits[pairs.image[chosen], pairs.label[chosen]].sum()
+        (g,) = torch.autograd.grad(picked, activations, retain_graph=True)
+        grads[chosen] = g[pairs.image[chosen]]
+    return grads
+
+
+def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    """Return the last module whose output is [B, K, H, W] with H*W > 1: the layer that class maps usually read.
+
+    Raises ValueError if no module of the model has such an output.
+    """
+    found: list[nn.Module] = []
+
+    def note(module, _inputs, output):
+        if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-2] * output.shape[-1] > 1:
+            found.append(module)
+
+    handles = [module.register_forward_hook(note) for module in model.modules() if module is not model]
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            model(images[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found:
+        raise ValueError(f"no layer of {type(model).__name__} has activations (B,K,H,W) with more than one pixel")
+    return found[-1]

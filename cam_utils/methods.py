@@ -1,0 +1,97 @@
+"""The methods by name, and what each needs: head weights, head gradients, or masked forwards."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cam_utils import cams, scorecam
+from cam_utils.cams import Pairs
+from cam_utils.capture import Capture, head_gradients
+from cam_utils.names import check_known
+
+FROM_WEIGHTS = {
+    "cam": cams.cam,
+    "minmax-cam": cams.minmax_cam,
+    "d-minmax-cam": cams.d_minmax_cam,
+}
+FROM_GRADIENTS = {
+    "grad-cam": cams.grad_cam,
+    "grad-cam++": cams.grad_cam_pp,
+    "minmax-grad-cam": cams.minmax_grad_cam,
+    "d-minmax-grad-cam": cams.d_minmax_grad_cam,
+}
+FROM_SCORES = {"score-cam": scorecam.score_cam}
+METHODS = (*FROM_WEIGHTS, *FROM_GRADIENTS, *FROM_SCORES)
+USES_SET = {name for name in METHODS if "minmax" in name}  # the map depends on the other labels explained
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Raise ValueError for a name that is not in METHODS, or if there is none."""
+    if not methods:
+        raise ValueError(f"expected at least one method (known: {', '.join(METHODS)})")
+    for method in methods:
+        check_known("method", method, METHODS)
+
+
+def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:
+    """Return the weights [L, K] of a GAP + linear head behind the captured layer, or None for any other head.
+
+    Not the architecture decides but the numbers: the logits must be the pooled activations times the weights of
+    the model's last linear layer.
+    """
+    logits, activations = (t.detach() for t in captured)
+    heads = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    if not heads or heads[-1].in_features != activations.shape[1]:
+        return None
+    head = heads[-1]
+    weights = (head.class_weights() if hasattr(head, "class_weights") else head.weight).detach()
+    pooled = activations.mean((-2, -1))
+    expected = nn.functional.linear(pooled, weights, head.bias)
+    same = expected.shape == logits.shape and torch.allclose(expected, logits, rtol=1e-3, atol=1e-3)
+    return weights if same else None
+
+
+def raw_maps(
+    methods: Sequence[str],
+    model: nn.Module,
+    images: Tensor,
+    captured: Capture,
+    pairs: Pairs,
+    score: Callable[[Tensor], Tensor],
+    *,
+    chunk: int = 32,
+) -> dict[str, Tensor]:
+    """Return every method's rectified maps of all pairs from one captured forward of the batch.
+
+    Maps are [P, H, W] at feature resolution ([P, h, w] at input resolution for the Score family). Raises
+    ValueError for an unknown method and for a method whose head the model does not have.
+    """
+    check_methods(methods)
+    activations = captured.activations.detach()
+    weights = linear_head(model, captured)
+    grads = None
+    if any(m in FROM_GRADIENTS for m in methods):
+        grads = head_gradients(captured, pairs) if weights is None else _constant(weights, activations, pairs)
+    found = {}
+    for method in methods:
+        if method in FROM_WEIGHTS:
+            if weights is None:
+                raise ValueError(
+                    f"{method} needs global average pooling and one linear layer behind the chosen layer, "
+                    f"which {type(model).__name__} does not have; its gradient form works on any head "
+                    f"({'grad-cam' if method == 'cam' else method.replace('-cam', '-grad-cam')})"
+                )
+            found[method] = FROM_WEIGHTS[method](activations, weights, pairs)
+        elif method in FROM_GRADIENTS:
+            found[method] = FROM_GRADIENTS[method](activations, grads, pairs)
+        else:
+            with torch.no_grad():
+                found[method] = FROM_SCORES[method](images, activations, pairs, score, chunk=chunk)
+    return found
+
+
+def _constant(weights: Tensor, activations: Tensor, pairs: Pairs) -> Tensor:
+    """Return dS_c/dA = w^c_k / (HW) of a GAP + linear head: known without a backward, stored once per channel."""
+    height, width = activations.shape[-2:]
+    return (weights[pairs.label] / (height * width))[..., None, None].expand(-1, -1, height, width)
