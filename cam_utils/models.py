@@ -1,0 +1,215 @@
+"""Networks of the form features -> global average pooling (GAP) -> head, and their checkpoints.
+
+Every network here ends in the form that CAM needs: the target activations A [B, K, H, W] are the output of
+`features`, g = GAP(A) [B, K], and the logits are S = g W^T + b with W [L, K].
+"""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from cam_utils.names import check_known
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of the RGB input in [0, 1]
+HALF = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # the digits network has no pretrained input convention
+
+
+class LinearHead(nn.Linear):
+    """A dense layer from K pooled features to L logits; Keras' initial values (Glorot uniform, zero bias)."""
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def class_weights(self) -> Tensor:
+        """Return the weights [L, K] that multiply the pooled features."""
+        return self.weight
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.class_weights(), self.bias)
+
+
+class KernelUsageHead(LinearHead):
+    """Kernel usage regularisation: W_r = W * softmax over the labels of W (Eq. 15, David et al. 2022).
+
+    Each kernel k shares one unit of attention among the labels, so it can serve few of them. The gradient flows
+    through the softmax. W is stored [L, K], the transpose of the paper's, hence dim=0.
+
+    >>> head = KernelUsageHead(1, 2)
+    >>> head.weight.data[:] = torch.tensor([[20.0], [0.0]])
+    >>> head.class_weights().flatten().tolist()
+    [20.0, 0.0]
+    """
+
+    def class_weights(self) -> Tensor:
+        return self.weight * self.weight.softmax(0)
+
+
+HEADS = {"linear": LinearHead, "kernel-usage": KernelUsageHead}
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with batch normalisation, added to a (projected) copy of the input."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.skip(x))
+
+
+def _digits_features() -> nn.Sequential:
+    """Small residual network for 96 px scenes: A is [B, 64, 16, 16], with a receptive field of 45 px."""
+    stem = nn.Sequential(nn.Conv2d(3, 16, 5, 3, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    return nn.Sequential(stem, Residual(16, 24, 1), Residual(24, 48, 2), Residual(48, 64, 1))
+
+
+# name -> torchvision's builder and what to keep of it
+BACKBONES = {
+    "vgg16-gap": ("vgg16", lambda net: net.features),
+    "vgg19": ("vgg19", lambda net: net.features),
+    "resnet18": ("resnet18", lambda net: nn.Sequential(*list(net.children())[:-2])),
+    "resnet50": ("resnet50", lambda net: nn.Sequential(*list(net.children())[:-2])),
+    "resnet101": ("resnet101", lambda net: nn.Sequential(*list(net.children())[:-2])),
+    "resnet152": ("resnet152", lambda net: nn.Sequential(*list(net.children())[:-2])),
+    "mobilenet_v2": ("mobilenet_v2", lambda net: net.features),
+    "efficientnet_b6": ("efficientnet_b6", lambda net: net.features),
+    "squeezenet1_0": ("squeezenet1_0", lambda net: net.features),
+}
+NAMES = ("digits", *BACKBONES)
+
+
+class Classifier(nn.Module):
+    """features -> GAP -> dropout -> head; logits [B, L] for images [B, 3, h, w] from :meth:`preprocess`."""
+
+    def __init__(self, features: nn.Module, head: LinearHead, *, normalisation, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.features = features
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in normalisation)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Return images [B, 3, h, w] in [0, 1] normalised as the backbone expects; a masked pixel (0) is mean."""
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.features(images).mean((-2, -1))  # [B, K]
+        return self.head(self.dropout(pooled))
+
+
+def build(
+    name: str,
+    num_classes: int,
+    *,
+    head: str = "linear",
+    weights: str | Path | None = None,
+    dropout: float = 0.0,
+    bias: float = 0.0,
+    seed: int = 0,
+) -> Classifier:
+    """Return a :class:`Classifier` with a fresh head; `bias` is its initial value (a logit).
+
+    `weights` initialises the backbone: None (random), "imagenet" (torchvision's download), or the path of a
+    state dict of the torchvision network. `seed` fixes the initial values without touching the global generator.
+    Raises ValueError for an unknown name or head or a file that does not fit, FileNotFoundError for a missing
+    file, ConnectionError if "imagenet" cannot be downloaded.
+
+    >>> build("digits", 10)(torch.zeros(1, 3, 96, 96)).shape
+    torch.Size([1, 10])
+    """
+    check_known("network", name, NAMES)
+    check_known("head", head, HEADS)
+    if num_classes < 1:
+        raise ValueError(f"expected num_classes >= 1, got {num_classes}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == "digits":
+            if weights is not None:
+                raise ValueError(
+                    f"the digits network has no pretrained backbone: pass weights=None, not {weights!r}"
+                )
+            features, channels, normalisation = _digits_features(), 64, HALF
+        else:
+            features, channels = _backbone(name, weights)
+            normalisation = IMAGENET
+        last = HEADS[head](channels, num_classes)
+        nn.init.constant_(last.bias, bias)
+        return Classifier(features, last, normalisation=normalisation, dropout=dropout)
+
+
+def _backbone(name: str, weights: str | Path | None) -> tuple[nn.Module, int]:
+    builder, keep = BACKBONES[name]
+    net = torchvision.models.get_model(builder, weights=None)
+    if weights == "imagenet":
+        try:
+            state = torchvision.models.get_model_weights(builder)["IMAGENET1K_V1"].get_state_dict(progress=False)
+        except (URLError, OSError) as error:
+            raise ConnectionError(
+                f"the ImageNet weights of {builder} could not be downloaded ({error}); without a network pass "
+                f"weights=<path of a torchvision.models.{builder} state dict>, or weights=None for random ones"
+            ) from error
+        net.load_state_dict(state)
+    elif weights is not None:
+        try:
+            net.load_state_dict(read(weights))
+        except RuntimeError as error:
+            raise ValueError(f"{weights} is not a state dict of torchvision.models.{builder}: {error}") from error
+    features = keep(net)
+    with torch.no_grad():
+        channels = features.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+    features.train()
+    return features, channels
+
+
+def read(path: str | Path) -> dict:
+    """Return what a .pt/.pth file holds (tensors and plain values only: nothing in it is executed).
+
+    Raises FileNotFoundError if it does not exist, ValueError if it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a damaged file
+        raise ValueError(f"{path} is damaged or no PyTorch file: {str(error).splitlines()[0]}") from error
+
+
+def save_checkpoint(path: str | Path, model: Classifier, *, name: str, head: str, classes, **facts) -> None:
+    """Write the model and what is needed to rebuild it; the file appears only when complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    torch.save({"name": name, "head": head, "classes": list(classes), "facts": facts, "state": state}, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(path: str | Path, classes=None) -> Classifier:
+    """Return the model of a checkpoint; with `classes`, refuse one that was trained for others (ValueError)."""
+    saved = read(path)
+    if not isinstance(saved, dict) or not {"name", "head", "classes", "state"} <= saved.keys():
+        raise ValueError(f"{path} is no checkpoint of this book (expected name, head, classes and state in it)")
+    if classes is not None and list(classes) != saved["classes"]:
+        raise ValueError(
+            f"{path} was trained for {len(saved['classes'])} classes ({', '.join(saved['classes'][:3])}, ...), "
+            f"but the dataset has {len(classes)} ({', '.join(list(classes)[:3])}, ...)"
+        )
+    model = build(saved["name"], len(saved["classes"]), head=saved["head"])
+    model.load_state_dict(saved["state"])
+    return model.eval()
