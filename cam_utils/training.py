@@ -1,0 +1,270 @@
+"""Training by schedule: the papers' stages are data (:data:`SCHEDULES`), Lightning runs them.
+
+A stage freezes the lower part of the features, trains what is left, and may halve the learning rate on a plateau
+(going back to the best weights so far) and stop early. Source: David et al. 2022, Sec. 4; SPEC P1.d lists where
+the official notebooks differ from the text.
+"""
+
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from cam_utils.augment import AUGMENTATIONS
+from cam_utils.models import Classifier
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a schedule. Fractions are in [0, 1], patiences in epochs (None: off)."""
+
+    epochs: int
+    lr: float
+    unfrozen: float = 1.0  # fraction of the features' layers that train, counted from the top
+    batch_size: int = 32
+    optimizer: str = "sgd"  # "sgd" (Nesterov 0.9) or "adamw"
+    weight_decay: float = 0.0
+    one_cycle: bool = False
+    plateau: int | None = None  # halve the rate and restore the best weights after so many epochs
+    early_stop: int | None = None
+    keep: str = "best"  # "best" validation loss, or the "last" epoch
+    augment: str = "photo"
+    data: dict = field(default_factory=dict)  # options of data.load for this stage only
+
+
+def _paper(head_lr: float = 0.1) -> tuple[Stage, ...]:
+    return (
+        Stage(30, head_lr, unfrozen=0.0, plateau=3, early_stop=20),
+        Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
+    )
+
+
+SCHEDULES: dict[str, tuple[Stage, ...]] = {
+    "paper": _paper(),
+    # Kernel usage shrinks the effective weights by the number of labels; the notebooks answer with a rate of 1.
+    "paper-kernel-usage": _paper(head_lr=1.0),
+    "notebook-voc07": (Stage(80, 0.002, unfrozen=0.0), Stage(20, 1e-5, unfrozen=0.6)),
+    "notebook-voc12": (
+        Stage(120, 1.0, unfrozen=0.0, plateau=3, early_stop=20),
+        Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
+    ),
+    "notebook-coco": (
+        Stage(80, 1.0, unfrozen=0.0, batch_size=64, plateau=3, early_stop=20),
+        Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
+    ),
+    "digits": (
+        Stage(
+            5, 0.008, batch_size=64, optimizer="adamw", weight_decay=0.01, one_cycle=True, keep="last",
+            augment="digits", data={"objects": (1.0,), "size": 48, "n": 8000},
+        ),
+        Stage(
+            6, 0.008, batch_size=64, optimizer="adamw", weight_decay=0.01, one_cycle=True, keep="last",
+            augment="digits",
+        ),
+    ),
+}  # fmt: skip
+
+
+def unfreeze_top(features: nn.Module, fraction: float) -> int:
+    """Let the top `fraction` of the parameterised layers train, freeze the rest; return how many train.
+
+    >>> net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    >>> unfreeze_top(net, 0.5), [p.requires_grad for p in net.parameters()]
+    (1, [False, False, True, True])
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"expected a fraction of layers in [0, 1], got {fraction}")
+    layers = [m for m in features.modules() if any(True for _ in m.parameters(recurse=False))]
+    first = len(layers) - round(fraction * len(layers))
+    for i, layer in enumerate(layers):
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad_(i >= first)
+    return len(layers) - first
+
+
+class PlateauRestore(Callback):
+    """After `patience` epochs without a lower validation loss: halve the rate and go back to the best weights."""
+
+    def __init__(self, patience: int, factor: float = 0.5) -> None:
+        self.patience, self.factor = patience, factor
+        self.best, self.state, self.waited = math.inf, None, 0
+
+    def on_validation_end(self, trainer, module) -> None:
+        if trainer.sanity_checking:
+            return
+        loss = float(trainer.callback_metrics["val_loss"])
+        if loss < self.best:
+            self.best, self.waited = loss, 0
+            self.state = {k: v.detach().clone() for k, v in module.model.state_dict().items()}
+            return
+        self.waited += 1
+        if self.waited >= self.patience and self.state is not None:
+            self.waited = 0
+            module.model.load_state_dict(self.state)
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] *= self.factor
+
+
+class Training(L.LightningModule):
+    """One stage of multi-label training: mean binary cross-entropy of the logits; logs val_loss and val_f1."""
+
+    def __init__(self, model: Classifier, stage: Stage, seed: int) -> None:
+        super().__init__()
+        self.model, self.stage, self.seed = model, stage, seed
+        self.augment = AUGMENTATIONS[stage.augment]
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def on_train_epoch_start(self) -> None:
+        for module in self.model.features.modules():  # frozen batch normalisation keeps its statistics
+            own = list(module.parameters(recurse=False))
+            if own and not any(p.requires_grad for p in own):
+                module.eval()
+
+    def training_step(self, batch, index: int) -> Tensor:
+        images, labels = batch
+        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.current_epoch + index)
+        images = self.augment(images.float() / 255, generator)
+        logits = self.model(self.model.preprocess(images))
+        loss = F.binary_cross_entropy_with_logits(logits, labels)
+        self.log("loss", loss, on_epoch=True, on_step=False, sync_dist=True, batch_size=len(labels))
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], on_epoch=True, on_step=False)
+        return loss
+
+    def validation_step(self, batch, _index: int) -> None:
+        images, labels = batch
+        logits = self.model(self.model.preprocess(images.float() / 255))
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
+        self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        self._seen.append((logits.detach().cpu() > 0, labels.cpu() > 0))
+
+    def on_validation_epoch_end(self) -> None:
+        predicted, labels = (torch.cat(parts).numpy() for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        f1 = f1_score(labels, predicted, average="macro", zero_division=0)
+        self.log("val_f1", float(f1), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self):
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if self.stage.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(parameters, self.stage.lr, weight_decay=self.stage.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(
+                parameters, self.stage.lr, momentum=0.9, nesterov=True, weight_decay=self.stage.weight_decay
+            )
+        if not self.stage.one_cycle:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.stage.lr, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+def train(
+    model: Classifier,
+    load: Callable[..., Dataset],
+    schedule: tuple[Stage, ...],
+    *,
+    seed: int = 0,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    strategy: str = "auto",
+    precision: str = "32-true",
+    workers: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train the model in place through the schedule's stages and return one row per epoch.
+
+    `load(split, **options)` gives the datasets "train" and "val" (a partial of `data.load`). `accelerator`,
+    `devices`, `strategy` and `precision` are Lightning's. Columns of the result: stage, epoch, lr, loss,
+    val_loss, val_f1 (macro, threshold 0.5, in [0, 1]). Raises RuntimeError if the loss is not finite.
+    """
+    rows = []
+    for number, stage in enumerate(schedule, start=1):
+        unfreeze_top(model.features, stage.unfrozen)
+        pairs = [PixelsAndLabels(load(split, **stage.data)) for split in ("train", "val")]
+        generator = torch.Generator().manual_seed(seed + number)
+        loaders = [
+            DataLoader(p, stage.batch_size, shuffle=i == 0, num_workers=workers, generator=generator)
+            for i, p in enumerate(pairs)
+        ]
+        module = Training(model, stage, seed)
+        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), _quiet():
+            torch.manual_seed(seed)  # dropout only
+            best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
+            callbacks = [best] if stage.keep == "best" else []
+            callbacks += [TQDMProgressBar()] if progress else []
+            callbacks += [PlateauRestore(stage.plateau)] if stage.plateau else []
+            if stage.early_stop:
+                callbacks.append(EarlyStopping("val_loss", patience=stage.early_stop, check_finite=False))
+            trainer = L.Trainer(
+                max_epochs=stage.epochs, accelerator=accelerator, devices=devices, strategy=strategy,
+                precision=precision, callbacks=callbacks, logger=CSVLogger(folder, name=None, version=""),
+                enable_progress_bar=progress,
+                enable_checkpointing=stage.keep == "best", enable_model_summary=False,
+                num_sanity_val_steps=0, default_root_dir=folder,
+            )  # fmt: skip
+            trainer.fit(module, *loaders)
+            # Read from a file, since with several devices the epochs ran in other processes.
+            log = pd.read_csv(Path(folder) / "metrics.csv").groupby("epoch", as_index=False).first()
+            if not np.isfinite(log["loss"]).all():
+                raise RuntimeError(f"the training loss is not finite in stage {number}: lower lr={stage.lr}")
+            if stage.keep == "best":
+                state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+                module.load_state_dict(state)
+        rows.append(log.assign(stage=number, epoch=log["epoch"] + 1))
+    unfreeze_top(model.features, 1.0)
+    model.cpu().eval()
+    return pd.concat(rows, ignore_index=True)[["stage", "epoch", "lr", "loss", "val_loss", "val_f1"]]
+
+
+class PixelsAndLabels(Dataset):
+    """(uint8 image [3, h, w], labels [L]), decoded once and kept while all fit in `budget` bytes."""
+
+    def __init__(self, dataset: Dataset, budget: int = 4 << 30) -> None:
+        self.dataset = dataset
+        self.images: Tensor | None = getattr(dataset, "images_uint8", None)
+        fits = len(dataset) * 3 * dataset.size**2 <= budget
+        self.kept: dict[int, Tensor] | None = {} if fits and self.images is None else None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        labels = self.dataset.labels[index]
+        if self.images is not None:
+            return self.images[index], labels
+        if self.kept is not None and index in self.kept:
+            return self.kept[index], labels
+        image = (self.dataset[index].image * 255).round().to(torch.uint8)
+        if self.kept is not None:
+            self.kept[index] = image
+        return image, labels
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's banners and its advice on workers; errors and our own progress stay."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        logger.setLevel(level)
