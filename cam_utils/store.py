@@ -1,0 +1,100 @@
+"""A table written in parts by an evaluation that may be killed at any moment, and resumed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor
+
+
+def fingerprint(*things) -> str:
+    """Return a short digest of tensors (their bytes) and JSON values: equal things, equal digest.
+
+    >>> fingerprint({"a": 1}) == fingerprint({"a": 1}), fingerprint(1) == fingerprint(2)
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for thing in things:
+        if isinstance(thing, Tensor):
+            digest.update(str((thing.dtype, tuple(thing.shape))).encode())
+            digest.update(thing.detach().cpu().contiguous().numpy().tobytes())
+        else:
+            digest.update(json.dumps(thing, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def code_fingerprint() -> str:
+    """Return a digest of this package's source: stored results of other code are never taken for ours."""
+    folder = Path(__file__).parent
+    return fingerprint({str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*.py"))})
+
+
+class Store:
+    """Parts of one table in `folder` (None: in memory). A part counts only when complete: it is renamed into place.
+
+    Raises ValueError if the folder holds parts made under another `plan` (dataset, model, methods, code).
+    """
+
+    def __init__(self, folder: str | Path | None, plan: dict, parts: int) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.parts = parts
+        self.memory: dict[int, pd.DataFrame] = {}
+        if self.folder is None:
+            return
+        plan = {**plan, "code": code_fingerprint(), "parts": parts}
+        (self.folder / "parts").mkdir(parents=True, exist_ok=True)
+        file = self.folder / "plan.json"
+        if not file.exists():
+            self._replace(file, lambda partial: partial.write_text(json.dumps(plan, indent=1)))
+        stored = json.loads(file.read_text())
+        differing = [key for key in plan if stored.get(key) != plan[key]]
+        if differing:
+            raise ValueError(
+                f"{self.folder} holds the rows of another evaluation (different: {', '.join(differing)}); "
+                "choose another folder, or delete it"
+            )
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the parts that are still to be made."""
+        if self.folder is None:
+            return [i for i in range(self.parts) if i not in self.memory]
+        if self._table().exists():
+            return []
+        return [i for i in range(self.parts) if not self._part(i).exists()]
+
+    def write(self, number: int, rows: pd.DataFrame) -> None:
+        """Store one part, whole or not at all."""
+        if self.folder is None:
+            self.memory[number] = rows
+        else:
+            self._replace(self._part(number), rows.to_parquet)
+
+    def finish(self) -> pd.DataFrame:
+        """Return all parts as one table, in order; with a folder it is `pairs.parquet` there."""
+        if self.folder is None:
+            return self._concat([self.memory[i] for i in range(self.parts)])
+        table = self._table()
+        if not table.exists():
+            rows = self._concat([pd.read_parquet(self._part(i)) for i in range(self.parts)])
+            self._replace(table, rows.to_parquet)
+        for i in range(self.parts):
+            self._part(i).unlink(missing_ok=True)
+        return pd.read_parquet(table)
+
+    @staticmethod
+    def _concat(parts: list[pd.DataFrame]) -> pd.DataFrame:
+        filled = [part for part in parts if len(part)]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+    def _table(self) -> Path:
+        return self.folder / "pairs.parquet"
+
+    def _part(self, number: int) -> Path:
+        return self.folder / "parts" / f"{number:06d}.parquet"
+
+    @staticmethod
+    def _replace(path: Path, write) -> None:
+        partial = path.with_suffix(".partial")
+        write(partial)
+        partial.replace(path)
