@@ -1,0 +1,85 @@
+"""The book's figures: overlays, grids of maps, heatmaps. The only importer of matplotlib and seaborn."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from torch import Tensor
+
+MAP_COLOURS = "magma"  # perceptually even, and readable in grey and by colour-blind readers
+
+
+def style() -> None:
+    """Set the look of every figure of the book."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    plt.rcParams.update({"figure.dpi": 90, "figure.constrained_layout.use": True, "axes.titlesize": 8})
+
+
+def overlay(axes: plt.Axes, image: Tensor, mask: Tensor | None = None, opacity: float = 0.6) -> None:
+    """Draw an image [3, h, w] in [0, 1] under a map [h, w] in [0, 1]."""
+    axes.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
+    if mask is not None:
+        axes.imshow(mask.numpy(), cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=opacity)
+    axes.set(xticks=[], yticks=[])
+
+
+def map_grid(
+    images: Sequence[Tensor],
+    names: Sequence[str],
+    columns: dict[str, Sequence[Tensor]],
+    *,
+    masked: bool = False,
+    outlines: Sequence[Tensor | None] | None = None,
+) -> Figure:
+    """Draw one row per pair: the image, then each method's map as an overlay, or the image `masked` by it.
+
+    `columns` is {method: maps [h, w] of every row}; `outlines` [h, w] (bool) draws the annotated object's edge.
+    """
+    rows, width = len(images), 1 + len(columns)
+    figure, grid = plt.subplots(rows, width, figsize=(1.15 * width, 1.22 * rows), squeeze=False)
+    for r, (image, name) in enumerate(zip(images, names, strict=True)):
+        overlay(grid[r, 0], image)
+        grid[r, 0].set_ylabel(name, fontsize=8)
+        for c, (method, maps) in enumerate(columns.items(), start=1):
+            overlay(grid[r, c], image * maps[r] if masked else image, None if masked else maps[r])
+            if r == 0:
+                grid[0, c].set_title(method)
+        for axes in grid[r] if outlines is not None and outlines[r] is not None else ():
+            axes.contour(outlines[r].numpy().astype(float), levels=[0.5], colors="cyan", linewidths=0.6)
+    grid[0, 0].set_title("image")
+    return figure
+
+
+def heatmap(values: np.ndarray, labels: Sequence[str], *, title: str, axes: plt.Axes, limit: float = 1.0) -> None:
+    """Draw a symmetric matrix in [-limit, limit] with its numbers."""
+    sns.heatmap(
+        pd.DataFrame(values, labels, labels), ax=axes, vmin=-limit, vmax=limit, center=0, cmap="vlag",
+        annot=len(labels) <= 12, fmt=".1f", annot_kws={"size": 6}, square=True, cbar_kws={"shrink": 0.7},
+    )  # fmt: skip
+    axes.set_title(title)
+
+
+def intervals(aggregated: pd.DataFrame, metrics: Sequence[str], *, hue: str = "method") -> Figure:
+    """Draw every metric's mean in percent with its 95% interval, one panel per metric, one colour per `hue`."""
+    figure, grid = plt.subplots(1, len(metrics), figsize=(1.6 * len(metrics), 2.6), sharey=True, squeeze=False)
+    groups = list(aggregated[hue].unique())
+    settings = list(aggregated["setting"].unique()) if "setting" in aggregated else [None]
+    for axes, metric in zip(grid[0], metrics, strict=True):
+        for i, group in enumerate(groups):
+            for j, setting in enumerate(settings):
+                rows = aggregated[(aggregated["metric"] == metric) & (aggregated[hue] == group)]
+                row = (rows if setting is None else rows[rows["setting"] == setting]).iloc[0]
+                y = j * (len(groups) + 1) + i
+                spread = 100 * np.array([[row["value"] - row["low"]], [row["high"] - row["value"]]])
+                axes.errorbar(100 * row["value"], y, xerr=spread, fmt="o", ms=4, color=f"C{i}", label=group)
+        axes.set(title=metric.replace("_", " "), xlabel="percent")
+        ticks = [j * (len(groups) + 1) + (len(groups) - 1) / 2 for j in range(len(settings))]
+        axes.set_yticks(ticks, [s or "" for s in settings])
+    grid[0, 0].invert_yaxis()  # shared: the first setting stands on top
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique), fontsize=8)
+    return figure

@@ -1,0 +1,157 @@
+"""What a notebook needs around its experiment: checked parameters, a device, a trained model, a run record."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from cam_utils import data, models, training
+from cam_utils.names import check_known
+from cam_utils.store import fingerprint
+
+PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pandas", "scikit-learn")
+LITERALS = (str, int, float, bool, list, tuple, dict, type(None))
+DIGITS_BIAS = -2.2  # logit of 0.1: a scene holds few of the ten digits
+
+
+def check_parameters(names: list[str], variables: Mapping[str, object]) -> dict:
+    """Return the notebook's parameters {name: value}; refuse a variable that is none of them.
+
+    papermill warns about an unknown `-p name value` and runs on with the defaults, but it leaves the variable in
+    the notebook: call this right after the parameters, with `globals()`. Raises ValueError naming the nearest.
+
+    >>> check_parameters(["limit"], {"limit": 3})
+    {'limit': 3}
+    >>> check_parameters(["limit"], {"limit": 3, "limits": 5})
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown parameter 'limits'; did you mean 'limit'? (known: limit)
+    """
+    for name, value in variables.items():
+        if not name.startswith("_") and isinstance(value, LITERALS) and name not in ("In", "Out"):
+            check_known("parameter", name, names)
+    return {name: variables[name] for name in names}
+
+
+def pick_device(device: str) -> str:
+    """Return the torch device for "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+
+    Raises ValueError for a device that this machine does not have.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {device!r} is not available here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def checkpoint_path(key: Mapping[str, object]) -> Path:
+    """Return where the checkpoint of these settings lies: committed in data/checkpoints, or in the cache.
+
+    The name ends in a digest of everything that determines the weights, so other settings never share a file.
+    """
+    readable = "-".join(str(key[k]) for k in ("dataset", "network", "head", "seed"))
+    name = f"{readable}-{fingerprint(dict(key))}.pt"
+    committed = data.DATA / "checkpoints" / name
+    return committed if committed.exists() else data.CACHE / "checkpoints" / name
+
+
+def schedule_for(dataset: str, head: str) -> str:
+    """Return the default schedule's name: the digits' own or the paper's, with the head's rate that fits it."""
+    base = "digits" if dataset == "digits" else "paper"
+    return base + ("-kernel-usage" if head == "kernel-usage" else "")
+
+
+def trained(
+    load: Callable[..., Dataset],
+    *,
+    network: str,
+    head: str,
+    schedule: str | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    retrain: bool = False,
+    device: str = "cpu",
+    folder: Path | None = None,
+    **trainer: object,
+) -> tuple[models.Classifier, Path]:
+    """Return the model trained on `load("train")` by the named (or default) schedule, and its checkpoint's path.
+
+    A checkpoint of exactly these settings is reused unless `retrain`; a new one is written to `folder` (the cache
+    by default). `trainer` goes to :func:`cam_utils.training.train`.
+    """
+    sample = load("val", limit=1)
+    schedule = schedule or schedule_for(sample.name, head)
+    check_known("schedule", schedule, training.SCHEDULES)
+    # Digits are generated: a few scenes tell all settings apart. Folders may differ in any image.
+    identity = load("train", limit=8) if sample.name == "digits" else load("train")
+    origin = fingerprint(models.read(weights)) if weights not in (None, "imagenet") else weights
+    key = {
+        "dataset": sample.name,
+        "data": identity.fingerprint(),
+        "network": network,
+        "head": head,
+        "weights": origin,
+        "schedule": repr(training.SCHEDULES[schedule]),
+        "seed": seed,
+    }
+    path = checkpoint_path(key) if folder is None else folder / checkpoint_path(key).name
+    if path.exists() and not retrain:
+        return models.load_checkpoint(path, sample.classes), path
+    bias = DIGITS_BIAS if sample.name == "digits" else 0.0
+    model = models.build(network, len(sample.classes), head=head, weights=weights, bias=bias, seed=seed)
+    accelerator = {"cpu": "cpu", "cuda": "gpu"}.get(device.split(":")[0], "auto")
+    history = training.train(
+        model, load, training.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
+    )
+    last = {k: float(v) for k, v in history.iloc[-1].items()}
+    models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, history=last, **key)
+    return model, path
+
+
+def provenance() -> dict:
+    """Return where numbers come from: git revision, package versions, device and platform."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {
+        "git": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain")),
+        "versions": {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {os.cpu_count()} cores",
+    }
+
+
+def write_run(folder: str | Path, parameters: Mapping[str, object], started: float, **facts: object) -> Path:
+    """Write run.json (parameters, provenance, wall time in seconds, facts) into the run's folder, whole or not.
+
+    `started` is `time.time()` at the run's start.
+    """
+    path = Path(folder) / "run.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"parameters": dict(parameters), **provenance(), "wall_s": round(time.time() - started, 1), **facts}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=1, default=str))
+    partial.replace(path)
+    return path

@@ -1,0 +1,100 @@
+"""Train and evaluate the digits networks of the book: `make checkpoints` (committed) and `make study` (measured).
+
+checkpoints: co-occurring and independent scenes x both heads x three seeds, into data/checkpoints.
+study: evaluates them, and the heads under each other's learning rate, into data/results/minmax_digits.csv.
+Both resume: what is already trained or evaluated is not done again.
+"""
+
+import argparse
+import json
+import time
+from functools import partial
+from itertools import product
+
+import pandas as pd
+from sklearn.metrics import f1_score
+from torch import corrcoef
+
+from cam_utils import data, evaluate, results, runs
+from cam_utils.store import fingerprint
+
+CO_OCCURRENCE = (0.9, 0.0)
+HEADS = ("linear", "kernel-usage")
+SEEDS = (0, 1, 2)
+METHODS = ("cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam")
+SCENES = 200
+
+
+def settings(seeds) -> list[dict]:
+    """Return the committed settings: every scene kind and head under its own schedule."""
+    return [
+        {"co_occurrence": co, "head": head, "schedule": runs.schedule_for("digits", head), "seed": seed}
+        for co, head, seed in product(CO_OCCURRENCE, HEADS, seeds)
+    ]
+
+
+def swapped(seeds) -> list[dict]:
+    """Return the ablation: each head under the other's learning rate, on co-occurring scenes."""
+    other = {"linear": "kernel-usage", "kernel-usage": "linear"}
+    return [
+        {"co_occurrence": 0.9, "head": head, "schedule": runs.schedule_for("digits", other[head]), "seed": seed}
+        for head, seed in product(HEADS, seeds)
+    ]
+
+
+def model_of(setting: dict, folder=None):
+    """Return the trained model of a setting, its checkpoint and the loader of its scenes."""
+    load = partial(data.load, "digits", co_occurrence=setting["co_occurrence"])
+    started = time.time()
+    model, path = runs.trained(
+        load, network="digits", head=setting["head"], schedule=setting["schedule"], seed=setting["seed"],
+        folder=folder, progress=False,
+    )  # fmt: skip
+    print(f"{path.name}: {time.time() - started:.0f} s", flush=True)
+    return model, path, load
+
+
+def measure(setting: dict) -> pd.DataFrame:
+    """Return every aggregated metric of one setting, with its classification scores and weight statistics."""
+    model, path, load = model_of(setting)
+    folder = data.CACHE / "study" / fingerprint(setting, path.name)
+    table = evaluate.evaluate(model, load("val", limit=SCENES), METHODS, folder=folder, progress=False)
+    rows = results.aggregate(table, metrics=results.SCORE_METRICS + results.PIXEL_METRICS)
+    scores = {}
+    for name, co in (("macro_f1", setting["co_occurrence"]), ("macro_f1_unbiased_scenes", 0.0)):
+        scenes = data.load("digits", "val", co_occurrence=co)
+        p = evaluate.predict(model, scenes)
+        scores[name] = f1_score(scenes.labels, p > 0.5, average="macro", zero_division=0)
+    correlation = corrcoef(model.head.class_weights().detach())
+    scores["weight_correlation_of_pairs"] = float(sum(correlation[i, j] for i, j in ((1, 7), (0, 6), (3, 8))) / 3)
+    extra = pd.DataFrame([{"method": "", "metric": k, "value": v} for k, v in scores.items()])
+    return pd.concat([rows, extra], ignore_index=True).assign(**setting)
+
+
+def main() -> None:
+    """Run one of the two commands."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("checkpoints", "study"))
+    command = parser.parse_args().command
+    if command == "checkpoints":
+        folder = data.DATA / "checkpoints"
+        for setting in settings(SEEDS):
+            model_of(setting, folder)
+        return
+    started = time.time()
+    target = data.DATA / "results" / "minmax_digits.csv"
+    rows = pd.concat([measure(s) for s in settings(SEEDS) + swapped(SEEDS)], ignore_index=True)
+    columns = ["co_occurrence", "head", "schedule", "seed", "method", "metric", "value", "low", "high", "n_pairs"]
+    rows[columns].to_csv(target, index=False, float_format="%.6g")
+    record = {
+        "command": "make study",
+        "scenes": SCENES,
+        **runs.provenance(),
+        "wall_s": round(time.time() - started),
+    }
+    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    print(target)
+
+
+if __name__ == "__main__":
+    main()
