@@ -1,5 +1,6 @@
 """The book's figures: overlays, grids of maps, heatmaps. The only importer of matplotlib and seaborn."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -8,6 +9,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from cam_utils.data import Batch
 
 MAP_COLOURS = "magma"  # perceptually even, and readable in grey and by colour-blind readers
 
@@ -82,4 +85,31 @@ def intervals(aggregated: pd.DataFrame, metrics: Sequence[str], *, hue: str = "m
     handles, names = grid[0, 0].get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique), fontsize=8)
+    return figure
+
+
+def picture_row(images: Sequence[Tensor], titles: Sequence[str]) -> Figure:
+    """Draw images [3, h, w] side by side under their titles."""
+    figure, axes = plt.subplots(1, len(images), figsize=(1.3 * len(images), 1.55), squeeze=False)
+    for one, image, title in zip(axes[0], images, titles, strict=True):
+        overlay(one, image)
+        one.set_title("\n".join(textwrap.wrap(title, 18)))
+    return figure
+
+
+def outline(batch: Batch, image: int, label: int) -> Tensor | None:
+    """Return the annotated region [h, w] of a label in one image of a batch, None without masks."""
+    masks = batch.masks[image]
+    if masks is None or not (batch.objects[image] == label).any():
+        return None
+    return masks[batch.objects[image] == label].any(0)
+
+
+def weight_panels(weights: dict[str, Tensor], classes: Sequence[str]) -> Figure:
+    """Draw, for every head's weights [L, K], their histogram and the labels' correlation matrix."""
+    figure, grid = plt.subplots(2, len(weights), figsize=(3.4 * len(weights), 5.2), squeeze=False)
+    for column, (name, values) in zip(grid.T, weights.items(), strict=True):
+        sns.histplot(values.flatten().numpy(), bins=60, ax=column[0])
+        column[0].set(title=f"weights, {name} head", xlabel="effective weight", yscale="log")
+        heatmap(np.corrcoef(values.numpy()), classes, title="correlation of labels", axes=column[1])
     return figure

@@ -114,7 +114,7 @@ def trained(
         model, load, training.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
     )
     last = {k: float(v) for k, v in history.iloc[-1].items()}
-    models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, history=last, **key)
+    models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, history=last, key=key)
     return model, path
 
 

@@ -1,0 +1,131 @@
+"""Around the experiment: parameters, devices, checkpoints by settings, the run record, and whole small runs."""
+
+import json
+import time
+from functools import partial
+
+import pytest
+import torch
+
+from cam_utils import data, evaluate, models, results, runs, training
+from cam_utils.training import Stage
+
+METHODS = ["cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A schedule of one epoch on few scenes."""
+    stage = Stage(1, 0.008, optimizer="adamw", augment="digits", keep="last", data={"n": 64})
+    monkeypatch.setitem(training.SCHEDULES, "quick", (stage,))
+    return partial(runs.trained, network="digits", schedule="quick", progress=False)
+
+
+def test_a_checkpoint_is_reused_only_for_exactly_its_settings(quick, tmp_path):
+    load = partial(data.load, "digits", co_occurrence=0.9)
+    first, path = quick(load, head="linear", folder=tmp_path)
+    stamp = path.stat().st_mtime_ns
+    again, same = quick(load, head="linear", folder=tmp_path)
+    assert same == path and path.stat().st_mtime_ns == stamp
+    assert torch.equal(first.head.weight, again.head.weight)
+    others = [
+        quick(load, head="kernel-usage", folder=tmp_path),
+        quick(load, head="linear", seed=1, folder=tmp_path),
+        quick(partial(data.load, "digits", co_occurrence=0.0), head="linear", folder=tmp_path),
+    ]
+    assert len({path, *(p for _, p in others)}) == 4
+    quick(load, head="linear", folder=tmp_path, retrain=True)
+    assert path.stat().st_mtime_ns > stamp
+
+
+def test_the_committed_networks_are_found_and_classify_as_promised(monkeypatch):
+    import digits_study
+
+    def missing(*_args, **_options):
+        raise AssertionError("a checkpoint is not committed: run `make checkpoints`")
+
+    monkeypatch.setattr(training, "train", missing)
+    committed = data.DATA / "checkpoints"
+    assert sum(p.stat().st_size for p in committed.glob("*.pt")) <= 5e6
+    for setting in digits_study.settings(seeds=(0,)):
+        model, path, load = digits_study.model_of(setting)
+        assert path.parent == committed
+        scenes = load("val")
+        predicted, true = evaluate.predict(model, scenes) > 0.5, scenes.labels > 0
+        hits = (predicted & true).sum(0)
+        f1 = (2 * hits / (predicted.sum(0) + true.sum(0))).mean().item()
+        assert f1 >= 0.90, path.name
+
+
+def test_a_schedule_fits_dataset_and_head():
+    assert runs.schedule_for("digits", "linear") == "digits"
+    assert runs.schedule_for("voc2007", "kernel-usage") == "paper-kernel-usage"
+    assert training.SCHEDULES["paper-kernel-usage"][0].lr == 1.0  # SPEC h4
+
+
+def test_unknown_schedule_and_device_are_named(quick):
+    with pytest.raises(ValueError, match="unknown schedule 'papers'; did you mean 'paper'"):
+        quick(partial(data.load, "digits"), head="linear", schedule="papers")
+    with pytest.raises(ValueError, match="device 'cuda:7' is not available here"):
+        runs.pick_device("cuda:7")
+    assert runs.pick_device("cpu") == "cpu"
+
+
+def test_the_run_record_says_where_numbers_come_from(tmp_path):
+    runs.write_run(tmp_path / "run", {"seed": 3, "limit": None}, time.time() - 5, note="x")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["parameters"] == {"seed": 3, "limit": None} and record["note"] == "x"
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert record["wall_s"] >= 5 and record["device"]
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_parameters_ignore_modules_functions_and_private_names():
+    variables = {"limit": 3, "seed": 0, "_private": 1, "torch": torch, "f": print, "In": [], "Out": {}}
+    assert runs.check_parameters(["limit", "seed"], variables) == {"limit": 3, "seed": 0}
+
+
+def _evaluate_all(dataset, model):
+    table = evaluate.evaluate(model, dataset, METHODS, progress=False)
+    found = results.aggregate(table, pairs="annotated", metrics=results.SCORE_METRICS + results.PIXEL_METRICS)
+    assert set(found["method"]) == set(METHODS)
+    assert found["value"].between(0, 1).all()
+    one = table[table["set_size"] == 1].pivot_table(
+        index=["image_index", "label", "in_predicted"], columns="method", values="average_drop"
+    )
+    for method in ("minmax-cam", "d-minmax-cam"):  # E1: a label alone has one map in all three forms
+        torch.testing.assert_close(
+            torch.tensor(one["cam"].to_numpy()), torch.tensor(one[method].to_numpy()), rtol=1e-3, atol=1e-4
+        )
+    return table
+
+
+def test_real_coco_images_go_all_the_way(coco_root, squeezenet_weights):
+    dataset = data.load("coco2017", "val", root=coco_root, size=96, limit=8)
+    model = models.build("squeezenet1_0", 80, weights=squeezenet_weights)
+    table = _evaluate_all(dataset, model)
+    assert table.loc[table["is_annotated"], "energy_in_box"].notna().all()
+
+
+def test_a_voc_tree_goes_all_the_way(voc_root):
+    dataset = data.load("voc2007", "trainval", root=voc_root, size=64)
+    model = models.build("squeezenet1_0", 20)
+    table = _evaluate_all(dataset, model)
+    assert table.loc[table["is_annotated"], "energy_in_mask"].isna().any()  # images without masks
+    assert table.loc[table["is_annotated"], "energy_in_mask"].notna().any()
+
+
+def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_path, monkeypatch):
+    stage = Stage(3, 0.1, unfrozen=0.0, plateau=3, early_stop=20)
+    monkeypatch.setitem(training.SCHEDULES, "short", (stage,))
+    load = partial(data.load, "coco2017", root=coco_root, size=96)
+    model, path = runs.trained(
+        load, network="squeezenet1_0", head="linear", schedule="short", weights=str(squeezenet_weights),
+        folder=tmp_path, progress=False,
+    )  # fmt: skip
+    history = torch.load(path, weights_only=True)["facts"]["history"]
+    assert history["epoch"] == 3 and history["loss"] < 5
+    fresh = models.build("squeezenet1_0", 80, weights=squeezenet_weights)
+    for a, b in zip(fresh.features.parameters(), model.features.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(fresh.head.weight, model.head.weight)
