@@ -1,0 +1,46 @@
+# Everything runs in .venv, made on first use from the pinned versions of requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST_FLAGS ?=
+.DEFAULT_GOAL := help
+.PHONY: book test lint notebooks lab checkpoints study bench clean help
+
+book: $(STAMP)  ## execute the chapters that changed and build the site in _build/html
+	@$(BIN)/python workflow/build_book.py
+
+test: $(STAMP) lint  ## lint, unit tests, doctests, notebooks, built pages in a browser
+	TQDM_DISABLE=1 $(BIN)/python -m pytest tests cam_utils workflow notebooks \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 $(PYTEST_FLAGS)
+
+lint: $(STAMP)  ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: $(STAMP)  ## execute all chapters and store their outputs in notebooks/, to be committed
+	@$(BIN)/python workflow/build_book.py --store
+
+lab: $(STAMP)  ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+checkpoints: $(STAMP)  ## train the committed digits networks again (data/checkpoints)
+	$(BIN)/python workflow/digits_study.py checkpoints
+
+study: $(STAMP)  ## measure the digits networks over heads and seeds (data/results)
+	$(BIN)/python workflow/digits_study.py study
+
+bench: $(STAMP)  ## measure speed and memory against the limit and against other libraries
+	@for file in $(sort $(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove what was built; .venv and data/cache stay
+	rm -rf _build .pytest_cache .ruff_cache
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing requirements.lock into .venv (the first time takes minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
