@@ -176,7 +176,7 @@ def evaluate(
     todo = store.missing()
     indices = [index for i in todo for index in batches[i]]
     loader = iter(DataLoader(Subset(dataset, indices), None, num_workers=workers))
-    for i in tqdm(todo, desc=f"evaluate {dataset.name}", disable=not progress):
+    for i in tqdm(todo, desc=f"evaluate {dataset.name}", **({} if progress else {"disable": True})):
         batch = data.collate([next(loader) for _ in batches[i]])
         rows = evaluate_batch(model, batch, methods, dataset.classes, threshold=threshold, chunk=chunk)
         if len(rows):

@@ -29,7 +29,7 @@ USES_SET = {name for name in METHODS if "minmax" in name}  # the map depends on 
 def check_methods(methods: Sequence[str]) -> None:
     """Raise ValueError for a name that is not in METHODS, or if there is none."""
     if not methods:
-        raise ValueError(f"expected at least one method (known: {', '.join(METHODS)})")
+        raise ValueError(f"expected at least one method (valid: {', '.join(METHODS)})")
     for method in methods:
         check_known("method", method, METHODS)
 

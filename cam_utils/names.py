@@ -4,17 +4,17 @@ import difflib
 from collections.abc import Iterable
 
 
-def check_known(what: str, name: object, names: Iterable[str]) -> None:
-    """Raise ValueError unless `name` is one of `names`; the sentence offers the nearest.
+def check_known(what: str, name: object, names: Iterable[str]) -> str:
+    """Return `name` if it is one of `names`; else raise ValueError with a sentence that offers the nearest.
 
     >>> check_known("method", "minmaxcam", ["cam", "minmax-cam"])
     Traceback (most recent call last):
         ...
-    ValueError: unknown method 'minmaxcam'; did you mean 'minmax-cam' or 'cam'? (known: cam, minmax-cam)
+    ValueError: unknown method 'minmaxcam'; did you mean 'minmax-cam' or 'cam'? (valid: cam, minmax-cam)
     """
     names = list(names)
     if name in names:
-        return
-    near = difflib.get_close_matches(str(name), names, n=2, cutoff=0.4)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(names)})")
+        return name
+    near = difflib.get_close_matches(str(name).lower(), names, n=2, cutoff=0.45)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"unknown {what} {name!r}; {hint}(valid: {', '.join(names) or 'none'})")

@@ -32,7 +32,7 @@ def check_parameters(names: list[str], variables: Mapping[str, object]) -> dict:
     >>> check_parameters(["limit"], {"limit": 3, "limits": 5})
     Traceback (most recent call last):
         ...
-    ValueError: unknown parameter 'limits'; did you mean 'limit'? (known: limit)
+    ValueError: unknown parameter 'limits'; did you mean 'limit'? (valid: limit)
     """
     for name, value in variables.items():
         if not name.startswith("_") and isinstance(value, LITERALS) and name not in ("In", "Out"):

@@ -258,7 +258,7 @@ class PixelsAndLabels(Dataset):
             return self.images[index], labels
         if self.kept is not None and index in self.kept:
             return self.kept[index], labels
-        image = (self.dataset[index].image * 255).round().to(torch.uint8)
+        image = self.dataset.pixels(index)
         if self.kept is not None:
             self.kept[index] = image
         return image, labels

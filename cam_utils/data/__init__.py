@@ -12,8 +12,8 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from cam_utils.data import coco, digits, voc
-from cam_utils.data.folder import choose
 from cam_utils.data.sample import Batch, Sample, collate
+from cam_utils.names import check_known
 
 __all__ = ["CACHE", "DATA", "LOADERS", "Batch", "Sample", "collate", "load"]
 
@@ -56,10 +56,10 @@ def load(
     Traceback (most recent call last):
     ValueError: unknown dataset 'digit'; did you mean 'digits'? (valid: digits, coco2017, voc2007, voc2012)
     """
-    loader = LOADERS[choose(name, LOADERS, "dataset")]
+    loader = LOADERS[check_known("dataset", name, LOADERS)]
     fixed = {"name", "split", "root", "size", "resize", "limit"}
     for option in options:
-        choose(option, inspect.signature(loader).parameters.keys() - fixed, f"option of {name}")
+        check_known(f"option of {name}", option, sorted(inspect.signature(loader).parameters.keys() - fixed))
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise ValueError(f"expected limit as a whole number of samples, 1 or more, got {limit!r}")
     return loader(name, split, root=root, size=size, resize=resize, limit=limit, **options)

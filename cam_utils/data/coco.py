@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
-from cam_utils.data.folder import Annotation, Pictures, check_whole, choose, find, listing
+from cam_utils.data.folder import Annotation, Pictures, check_whole, find, listing
+from cam_utils.names import check_known
 
 EXPECTED = {"train": 118_287, "val": 5_000}  # images of the full split
 LAYOUT = "coco2017/ with train2017/, val2017/ and annotations/instances_{train,val}2017.json"
@@ -26,7 +27,7 @@ def load(
 
     Raises: ValueError (split), FileNotFoundError (folder, annotations or images), OSError (damaged annotations).
     """
-    choose(split, EXPECTED, f"split of {name}")
+    check_known(f"split of {name}", split, EXPECTED)
     candidates = ("coco2017", ".") if root is not None and not (Path(root) / "annotations").is_dir() else (".",)
     base = find(root, candidates, LAYOUT, name)
     file = base / "annotations" / f"instances_{split}2017.json"

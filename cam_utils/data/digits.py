@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cam_utils.data.folder import check_size, choose
+from cam_utils.data.folder import check_size
 from cam_utils.data.glyphs import masters, pools, render, scramble
 from cam_utils.data.sample import Sample, digest, multi_hot
 from cam_utils.data.scenes import PLACES, choose_digits, paint
 from cam_utils.data.sizing import RESIZES
+from cam_utils.names import check_known
 
 CLASSES = tuple("0123456789")
 COUNT = {"train": 5000, "val": 500}
@@ -99,9 +100,9 @@ def load(
     >>> load("digits", "val", n=3, size=48, objects=(1.0,)).labels.sum(1).tolist()
     [1.0, 1.0, 1.0]
     """
-    choose(split, COUNT, "split of digits")
-    choose(place, PLACES, "place")
-    choose(resize, RESIZES, "resize")
+    check_known("split of digits", split, COUNT)
+    check_known("place", place, PLACES)
+    check_known("resize", resize, RESIZES)
     size = check_size(96 if size is None else size)
     if not SIDES[0] <= size <= SIDES[1]:
         raise ValueError(f"expected size of digits from {SIDES[0]} to {SIDES[1]} pixels, got {size}")

@@ -1,8 +1,7 @@
 """Datasets that lie on disk: finding the folder, checking it is whole, decoding one image at a time."""
 
-import difflib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from cam_utils.data.sample import Sample, digest, multi_hot
 from cam_utils.data.sizing import RESIZES, fit
+from cam_utils.names import check_known
 
 
 class Annotation(NamedTuple):
@@ -49,7 +49,7 @@ class Pictures(Dataset):
     ):
         self.name, self.split, self.classes, self.ids = name, split, tuple(classes), list(ids)
         self.size = check_size(224 if size is None else size)
-        self.resize = choose(resize, RESIZES, "resize")
+        self.resize = check_known("resize", resize, RESIZES)
         self.labels = multi_hot(objects, len(classes))
         self.has_masks = has_masks
         self._paths, self._annotate, self._options = list(paths), annotate, options
@@ -79,6 +79,13 @@ class Pictures(Dataset):
             id=self.ids[index],
         )
 
+    def pixels(self, index: int) -> torch.Tensor:
+        """Return image `index` alone, uint8 [3, size, size]: training needs neither boxes nor masks."""
+        image = torch.from_numpy(read_pixels(self._paths[index], "RGB")).permute(2, 0, 1)
+        nothing = torch.zeros(0, *image.shape[-2:], dtype=torch.bool)
+        square = fit(image, torch.zeros(0, 4), nothing, self.size, self.resize)[0]
+        return (square * 255).round().to(torch.uint8)
+
     def fingerprint(self) -> str:
         """Return a short hash of all that determines the samples: name, split, sizing, options, ids, labels."""
         facts = {"name": self.name, "split": self.split, "size": self.size, "resize": self.resize}
@@ -98,21 +105,6 @@ def read_pixels(path: Path, mode: str | None = None) -> np.ndarray:
             return np.array(picture.convert(mode) if mode else picture)
     except (OSError, SyntaxError) as error:  # Pillow reports a broken PNG chunk as SyntaxError
         raise OSError(f"damaged or truncated image {path}: {error}") from error
-
-
-def choose(value: str, valid: Iterable[str], what: str) -> str:
-    """Return `value` if it is among `valid`; raises ValueError with the nearest valid names otherwise.
-
-    >>> choose("vall", ("train", "val"), "split of voc2007")
-    Traceback (most recent call last):
-    ValueError: unknown split of voc2007 'vall'; did you mean 'val'? (valid: train, val)
-    """
-    valid = list(valid)
-    if value in valid:
-        return value
-    near = difflib.get_close_matches(str(value).lower(), valid, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"unknown {what} {value!r}{hint or ';'} (valid: {', '.join(valid) or 'none'})")
 
 
 def check_size(size: int) -> int:

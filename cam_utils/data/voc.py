@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cam_utils.data.folder import Annotation, Pictures, check_whole, choose, find, listing, read_pixels
+from cam_utils.data.folder import Annotation, Pictures, check_whole, find, listing, read_pixels
+from cam_utils.names import check_known
 
 # fmt: off
 CLASSES = (
@@ -41,7 +42,7 @@ def load(
 
     Raises: ValueError (split, class), FileNotFoundError (folder or file), OSError (damaged XML or mask).
     """
-    choose(split, EXPECTED[name], f"split of {name}")
+    check_known(f"split of {name}", split, EXPECTED[name])
     if not isinstance(segmentation_only, bool):
         raise ValueError(f"expected segmentation_only as True or False, got {segmentation_only!r}")
     year = name.removeprefix("voc")
@@ -92,7 +93,7 @@ def _parse(file: Path) -> Annotation:
         flags = [bool(int(item.findtext("difficult") or 0)) for item in objects]
     except (ET.ParseError, TypeError, ValueError) as error:
         raise OSError(f"damaged annotation {file}: {error}") from error
-    indices = [CLASSES.index(choose(each, CLASSES, f"class in {file}")) for each in names]
+    indices = [CLASSES.index(check_known(f"class in {file}", each, CLASSES)) for each in names]
     return Annotation(indices, [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in edges], flags)
 
 

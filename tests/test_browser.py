@@ -1,0 +1,122 @@
+"""The built site in headless Chromium: nothing leaves the machine, every formula and picture is there."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+
+import pytest
+
+OPTIONS = ["--no-sandbox", "--disable-gpu"]
+MATH = """() => [
+    document.querySelectorAll('.math').length,
+    [...document.querySelectorAll('.math')].filter(m => m.querySelector('mjx-container')).length,
+    document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"""
+IMAGES = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+WIDTH = "() => document.scrollingElement.scrollWidth - window.innerWidth"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium; skipped where there is none, except in CI."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        message = "Chromium is not installed"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve():
+    """Serve a folder on the loopback address; returns its root URL."""
+    servers = []
+
+    def start(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def faults(browser, root, page_path, width=1200):
+    """Return what is wrong with one page, as a list of sentences."""
+    found = []
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.on(
+        "console", lambda m: found.append(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda e: found.append(f"exception: {e}"))
+    page.on("requestfailed", lambda r: found.append(f"failed request: {r.url}"))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((root, "data:")) else found.append(f"left the server: {r.url}"),
+    )
+    page.on("response", lambda r: found.append(f"status {r.status}: {r.url}") if r.status >= 400 else None)
+    page.goto(root + page_path, wait_until="networkidle")
+    if page.query_selector(".math"):
+        page.wait_for_function("() => window.MathJax && MathJax.startup && MathJax.startup.promise", timeout=30000)
+        page.evaluate("() => MathJax.startup.promise")
+    formulas, rendered, errors = page.evaluate(MATH)
+    if formulas != rendered or errors:
+        found.append(f"{rendered} of {formulas} formulas rendered, {errors} with errors")
+    found += [f"image not loaded: {src}" for src in page.evaluate(IMAGES)]
+    if page.evaluate(WIDTH) > 1:
+        found.append(f"wider than {width} px by {page.evaluate(WIDTH)}")
+    page.close()
+    return found
+
+
+def pages(site):
+    return sorted(str(p.relative_to(site)) for kind in ("book", "notebooks") for p in (site / kind).glob("*.html"))
+
+
+def test_every_page_is_whole_and_stays_on_the_server(site, chromium, serve):
+    root = serve(site)
+    found = {name: faults(chromium, root, name) for name in pages(site)}
+    assert len(found) >= 7
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+def test_the_chapter_fits_a_phone(site, chromium, serve):
+    assert faults(chromium, serve(site), "notebooks/minmax_cam.html", width=390) == []
+
+
+def test_search_finds_minmax_and_not_nonsense(site, chromium, serve):
+    root = serve(site)
+    hits = {}
+    for word in ("MinMax", "qwxzzyk"):
+        page = chromium.new_page()
+        page.goto(f"{root}search.html?q={word}")
+        page.wait_for_function("() => /found|matching|did not match/i.test(document.body.innerText)", timeout=30000)
+        page.wait_for_timeout(500)
+        hits[word] = len(page.query_selector_all("ul.search li"))
+        page.close()
+    assert hits["MinMax"] > 0 and hits["qwxzzyk"] == 0
+
+
+def test_the_checker_sees_a_broken_page(tmp_path, chromium, serve):
+    (tmp_path / "bad.html").write_text(
+        '<html><body><span class="math">\\(x\\)</span><img src="none.png"><script>throw Error("boom")</script>'
+        '<script src="http://127.0.0.1:9/x.js"></script><div style="width:3000px">wide</div>'
+        "<script>window.MathJax = {startup: {promise: Promise.resolve(true)}}</script></body></html>"
+    )
+    seen = " ".join(faults(chromium, serve(tmp_path), "bad.html"))
+    for fault in ("none.png", "boom", "left the server", "failed request", "0 of 1 formulas", "wider than"):
+        assert fault in seen
