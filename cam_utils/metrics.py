@@ -76,8 +76,8 @@ def average_retention_others(
     return average_drop_others(p, p_complement, label, others)
 
 
-def harmonic_mean(a: float | Tensor, b: float | Tensor) -> float | Tensor:
-    """Return 2ab / (a + b), 0 if both are 0: F1- of (AD, ARO) and F1+ of (AR, ADO).
+def harmonic_mean(a, b):
+    """Return 2ab / (a + b), 0 if both are 0, of numbers, arrays or tensors: F1- of (AD, ARO), F1+ of (AR, ADO).
 
     >>> harmonic_mean(0.5, 1.0)  # doctest: +ELLIPSIS
     0.666...

@@ -71,6 +71,7 @@ def test_a_warning_fails_the_build(tmp_path, monkeypatch):
     broken = tmp_path / "repository"
     broken.mkdir()
     for name in build_book.SOURCES:
+        (broken / name).parent.mkdir(exist_ok=True)
         (broken / name).symlink_to(ROOT / name)
     (broken / "book").unlink()
     (broken / "book").mkdir()

@@ -89,7 +89,7 @@ def _evaluate_all(dataset, model):
     table = evaluate.evaluate(model, dataset, METHODS, progress=False)
     found = results.aggregate(table, pairs="annotated", metrics=results.SCORE_METRICS + results.PIXEL_METRICS)
     assert set(found["method"]) == set(METHODS)
-    assert found["value"].between(0, 1).all()
+    assert found["value"].dropna().between(0, 1).all() and found["value"].notna().mean() > 0.9
     one = table[table["set_size"] == 1].pivot_table(
         index=["image_index", "label", "in_predicted"], columns="method", values="average_drop"
     )
@@ -104,7 +104,8 @@ def test_real_coco_images_go_all_the_way(coco_root, squeezenet_weights):
     dataset = data.load("coco2017", "val", root=coco_root, size=96, limit=8)
     model = models.build("squeezenet1_0", 80, weights=squeezenet_weights)
     table = _evaluate_all(dataset, model)
-    assert table.loc[table["is_annotated"], "energy_in_box"].notna().all()
+    defined = table["is_annotated"] & ~table["is_zero"]
+    assert table.loc[defined, "energy_in_box"].notna().all()
 
 
 def test_a_voc_tree_goes_all_the_way(voc_root):
@@ -116,7 +117,7 @@ def test_a_voc_tree_goes_all_the_way(voc_root):
 
 
 def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_path, monkeypatch):
-    stage = Stage(3, 0.1, unfrozen=0.0, plateau=3, early_stop=20)
+    stage = Stage(3, 0.01, unfrozen=0.0, plateau=3, early_stop=20)
     monkeypatch.setitem(training.SCHEDULES, "short", (stage,))
     load = partial(data.load, "coco2017", root=coco_root, size=96)
     model, path = runs.trained(
@@ -124,7 +125,7 @@ def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_pa
         folder=tmp_path, progress=False,
     )  # fmt: skip
     history = torch.load(path, weights_only=True)["facts"]["history"]
-    assert history["epoch"] == 3 and history["loss"] < 5
+    assert history["epoch"] == 3 and history["loss"] < 1
     fresh = models.build("squeezenet1_0", 80, weights=squeezenet_weights)
     for a, b in zip(fresh.features.parameters(), model.features.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -19,7 +19,7 @@ import yaml
 from run_notebook import NotebookFailed, run
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("_config.yml", "_toc.yml", "book", "assets", "_ext")
+SOURCES = ("_config.yml", "_toc.yml", "book", "assets", "_ext", "data/results")
 # What a chapter's outputs depend on besides its own cells.
 INPUTS = ("cam_utils", "data/paper_tables", "data/results", "data/checkpoints", "requirements.lock")
 
@@ -96,6 +96,7 @@ def build(notebooks: Iterable[Path], out: Path) -> Path:
     (work / "src" / "notebooks").mkdir(parents=True)
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (work / "src" / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, work / "src" / name)
     for notebook in notebooks:
         shutil.copy(notebook, work / "src" / "notebooks")

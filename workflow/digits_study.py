@@ -72,6 +72,40 @@ def measure(setting: dict) -> pd.DataFrame:
     return pd.concat([rows, extra], ignore_index=True).assign(**setting)
 
 
+def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the study's two tables: mean over seeds and its range, in percent (correlations as they are)."""
+    own = rows["schedule"] == [runs.schedule_for("digits", head) for head in rows["head"]]
+    rows = rows.assign(rate=own.map({True: "its own", False: "the other's"}))
+    rows["scenes"] = rows["co_occurrence"].map({0.9: "co-occurring", 0.0: "independent"})
+    by_network = ["scenes", "head", "rate"]
+
+    def table(metrics: dict[str, str], index: list[str]) -> pd.DataFrame:
+        chosen = rows[rows["metric"].isin(metrics)]
+        scale = chosen["metric"].map(lambda name: 1 if "correlation" in name else 100)
+        digits = {name: 2 if "correlation" in name else 1 for name in metrics}
+        groups = chosen.assign(value=chosen["value"] * scale).groupby([*index, "metric"], sort=False)["value"]
+        cells = groups.agg(["mean", "min", "max"]).reset_index()
+        cells["cell"] = [
+            "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*r[["mean", "min", "max"]], d=digits[r["metric"]])
+            for _, r in cells.iterrows()
+        ]
+        wide = cells.pivot(index=index, columns="metric", values="cell")[list(metrics)].rename(columns=metrics)
+        order = cells[index].drop_duplicates()
+        return wide.loc[[tuple(row) for row in order.to_numpy()]].reset_index()
+
+    networks = {
+        "macro_f1": "macro F1 (%)",
+        "macro_f1_unbiased_scenes": "on independent scenes (%)",
+        "weight_correlation_of_pairs": "weight correlation of pairs",
+    }
+    maps = {
+        "average_drop": "%AD", "average_drop_others": "%ADO", "average_retention": "%AR",
+        "average_retention_others": "%ARO", "f1_minus": "F1-", "f1_plus": "F1+",
+        "energy_in_mask": "energy in mask (%)", "energy_in_others": "energy in others (%)",
+    }  # fmt: skip
+    return {"networks": table(networks, by_network), "maps": table(maps, [*by_network, "method"])}
+
+
 def main() -> None:
     """Run one of the two commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
