@@ -2,6 +2,7 @@
 
 import build_book
 import nbformat
+import papermill
 import pytest
 from run_notebook import NotebookFailed, main, run
 
@@ -81,3 +82,11 @@ def test_a_chapter_runs_again_only_when_it_changed(notebook, tmp_path, monkeypat
     nbformat.write(changed, notebook)
     build_book.execute(notebook, folder)
     assert len(runs) == 2
+
+
+def test_the_chapter_itself_refuses_an_unknown_parameter_of_plain_papermill(tmp_path):
+    chapter = str(ROOT / "notebooks" / "minmax_cam.ipynb")
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="unknown parameter 'datset'; did you mean 'dataset'"
+    ):
+        papermill.execute_notebook(chapter, str(tmp_path / "out.ipynb"), {"datset": "x"}, progress_bar=False)
