@@ -85,7 +85,7 @@ def test_a_chapter_runs_again_only_when_it_changed(notebook, tmp_path, monkeypat
 
 
 def test_the_chapter_itself_refuses_an_unknown_parameter_of_plain_papermill(tmp_path):
-    chapter = str(ROOT / "notebooks" / "minmax_cam.ipynb")
+    chapter = str(build_book.ROOT / "notebooks" / "minmax_cam.ipynb")
     with pytest.raises(
         papermill.PapermillExecutionError, match="unknown parameter 'datset'; did you mean 'dataset'"
     ):
