@@ -116,15 +116,17 @@ def main() -> None:
         for setting in settings(SEEDS[:1]):
             model_of(setting, folder)
         return
-    started = time.time()
+    started, origin = time.time(), runs.provenance()  # the tree's state before this writes into it
     target = data.DATA / "results" / "minmax_digits.csv"
     rows = pd.concat([measure(s) for s in settings(SEEDS) + swapped(SEEDS)], ignore_index=True)
     columns = ["co_occurrence", "head", "schedule", "seed", "method", "metric", "value", "low", "high", "n_pairs"]
     rows[columns].to_csv(target, index=False, float_format="%.6g")
+    for name, table in summarise(rows).items():
+        table.to_csv(target.with_name(f"minmax_digits_{name}.csv"), index=False)
     record = {
         "command": "make study",
         "scenes": SCENES,
-        **runs.provenance(),
+        **origin,
         "wall_s": round(time.time() - started),
     }
     target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
