@@ -2,16 +2,13 @@
 
 import html.parser
 import re
-import sys
 
+import build_book
 import nbformat
 import pytest
 import yaml
 
 from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "workflow"))
-import build_book
 
 
 class Resources(html.parser.HTMLParser):
