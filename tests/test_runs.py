@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cam_utils import data, evaluate, models, results, runs, training
 from cam_utils.training import Stage
@@ -124,9 +125,10 @@ def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_pa
         load, network="squeezenet1_0", head="linear", schedule="short", weights=str(squeezenet_weights),
         folder=tmp_path, progress=False,
     )  # fmt: skip
-    history = torch.load(path, weights_only=True)["facts"]["history"]
-    assert history["epoch"] == 3 and history["loss"] < 1
+    assert torch.load(path, weights_only=True)["facts"]["history"]["epoch"] == 3
     fresh = models.build("squeezenet1_0", 80, weights=squeezenet_weights)
     for a, b in zip(fresh.features.parameters(), model.features.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert not torch.equal(fresh.head.weight, model.head.weight)
+    images = load("train")
+    before, after = (F.binary_cross_entropy(evaluate.predict(m, images), images.labels) for m in (fresh, model))
+    assert after < before / 2
