@@ -1,12 +1,13 @@
 """From a classifier to maps (:func:`explain`), and from a dataset to the pairs table (:func:`evaluate`)."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -73,6 +74,12 @@ def explain(
     if layer is None:
         layer = _default_layer(model, images)
     captured = capture(model, images, layer, grads=True)
+    height, width = captured.activations.shape[-2:]
+    if height > images.shape[-2] or width > images.shape[-1] or min(height, width) < 2:
+        raise ValueError(
+            f"expected activations (B,K,H,W) with channels first, got {tuple(captured.activations.shape)} from "
+            f"{type(layer).__name__} for images {tuple(images.shape)}: pass layer= one with a spatial map"
+        )
     p = SCORES[kind](captured.logits.detach())
     present = _present(labels, p, kind, threshold)
     pairs = pairs_of(present)
@@ -87,7 +94,9 @@ def _default_layer(model: nn.Module, images: Tensor) -> nn.Module:
 
 def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
     if not isinstance(images, Tensor):
-        pixels = torch.stack([_open(one, size) for one in (images if isinstance(images, list) else [images])])
+        pixels = torch.stack(
+            [_open(one, size) for one in (images if isinstance(images, list | tuple) else [images])]
+        )
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
         images = model.preprocess(pixels) if isinstance(model, Classifier) else (pixels - mean) / std
     if images.dim() != 4 or not images.is_floating_point():
@@ -99,16 +108,16 @@ def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
 
 
 def _open(image, size: int) -> Tensor:
-    """Return a picture (PIL image or path) letterboxed, [3, size, size] in [0, 1]."""
-    if not isinstance(image, Image.Image):
-        try:
-            image = Image.open(image)
-            image.load()
-        except FileNotFoundError:
-            raise
-        except (OSError, SyntaxError) as error:
-            raise OSError(f"{image} cannot be read as an image: {error}") from error
-    pixels = pil_to_tensor(image.convert("RGB"))
+    """Return a picture (PIL image or path) upright and letterboxed, [3, size, size] in [0, 1]."""
+    if not isinstance(image, Image.Image | str | PathLike):
+        raise ValueError(f"expected a tensor (B,3,h,w), PIL images or paths, got {type(image).__name__}")
+    try:
+        picture = image if isinstance(image, Image.Image) else Image.open(image)
+        pixels = pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))  # phones store photos sideways
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise OSError(f"{image} cannot be read as an image: {error}") from error
     nothing = torch.zeros(0, *pixels.shape[-2:], dtype=torch.bool)
     return fit(pixels, torch.zeros(0, 4), nothing, size, "letterbox")[0]
 
@@ -127,7 +136,12 @@ def _present(labels, p: Tensor, kind: str, threshold: float) -> Tensor:
             raise ValueError(f"expected labels (B,L) = {tuple(p.shape)}, got {tuple(labels.shape)}")
         rows = [row.nonzero()[:, 0].tolist() for row in labels]
     else:
-        rows = [[int(row)] if not hasattr(row, "__len__") else [int(c) for c in row] for row in labels]
+        try:
+            rows = [[int(row)] if not hasattr(row, "__len__") else [int(c) for c in row] for row in labels]
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"expected per image an index or a list of indices of labels, got {labels!r}"
+            ) from error
     if len(rows) != len(p):
         raise ValueError(f"expected one list of labels for each of the {len(p)} images, got {len(rows)}")
     present = torch.zeros_like(p, dtype=torch.bool)

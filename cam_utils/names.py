@@ -16,5 +16,5 @@ def check_known(what: str, name: object, names: Iterable[str]) -> str:
     if name in names:
         return name
     near = difflib.get_close_matches(str(name).lower(), names, n=2, cutoff=0.45)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"unknown {what} {name!r}; {hint}(valid: {', '.join(names) or 'none'})")
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(f"unknown {what} {name!r}{hint} (valid: {', '.join(names) or 'none'})")

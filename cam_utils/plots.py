@@ -36,12 +36,13 @@ def map_grid(
     names: Sequence[str],
     columns: dict[str, Sequence[Tensor]],
     *,
-    masked: bool = False,
+    masked: Tensor | None = None,
     outlines: Sequence[Tensor | None] | None = None,
 ) -> Figure:
     """Draw one row per pair: the image, then each method's map as an overlay, or the image `masked` by it.
 
-    `columns` is {method: maps [h, w] of every row}; `outlines` [h, w] (bool) draws the annotated object's edge.
+    `columns` is {method: maps [h, w] of every row}; `masked` [3, 1, 1] is the colour that a masked pixel has for
+    the network; `outlines` [h, w] (bool) draws the annotated object's edge.
     """
     rows, width = len(images), 1 + len(columns)
     figure, grid = plt.subplots(rows, width, figsize=(1.15 * width, 1.22 * rows), squeeze=False)
@@ -49,7 +50,10 @@ def map_grid(
         overlay(grid[r, 0], image)
         grid[r, 0].set_ylabel(name, fontsize=8)
         for c, (method, maps) in enumerate(columns.items(), start=1):
-            overlay(grid[r, c], image * maps[r] if masked else image, None if masked else maps[r])
+            if masked is None:
+                overlay(grid[r, c], image, maps[r])
+            else:
+                overlay(grid[r, c], masked + (image - masked) * maps[r])
             if r == 0:
                 grid[0, c].set_title(method)
         for axes in grid[r] if outlines is not None and outlines[r] is not None else ():

@@ -171,10 +171,10 @@ def _mean(per_class: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def wide(aggregated: pd.DataFrame, *, interval: bool = True, digits: int = 1) -> pd.DataFrame:
-    """Return metrics as rows and methods as columns, in percent: "12.3 [10.1, 14.8]".
+    """Return metrics as rows and methods as columns under the paper's names, in percent: "12.3 [10.1, 14.8]".
 
     >>> row = {"method": "cam", "metric": "average_drop", "value": 0.123, "low": 0.1, "high": 0.15}
-    >>> wide(pd.DataFrame([row])).loc["average_drop", "cam"]
+    >>> wide(pd.DataFrame([row])).loc["%AD", "CAM"]
     '12.3 [10.0, 15.0]'
     """
 
@@ -182,11 +182,11 @@ def wide(aggregated: pd.DataFrame, *, interval: bool = True, digits: int = 1) ->
         value, low, high = (100 * row[key] for key in ("value", "low", "high"))
         return f"{value:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if interval else "")
 
-    cells = aggregated.assign(cell=aggregated.apply(text, axis=1))
-    table = cells.pivot(index="metric", columns="method", values="cell")
-    return table.loc[aggregated["metric"].unique(), aggregated["method"].unique()].rename_axis(
-        index=None, columns=None
+    cells = aggregated.assign(cell=aggregated.apply(text, axis=1)).replace(
+        {"metric": PAPER_NAMES, "method": PAPER_METHODS}
     )
+    table = cells.pivot(index="metric", columns="method", values="cell")
+    return table.loc[cells["metric"].unique(), cells["method"].unique()].rename_axis(index=None, columns=None)
 
 
 def paper_table(name: str) -> pd.DataFrame:
@@ -199,15 +199,26 @@ def paper_table(name: str) -> pd.DataFrame:
 def beside_paper(aggregated: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Return our percentages beside the paper's range over its rows (datasets or networks) of the same method.
 
-    Columns per method: ours with interval, and the paper's "min to max". Rows carry the paper's metric names.
+    Three rows per method ("ours", "95% interval", and the paper's "min to max"), one column per metric.
     """
     ours = aggregated[aggregated["metric"].isin(PAPER_NAMES) & aggregated["method"].isin(PAPER_METHODS)]
-    ours = ours.assign(metric=ours["metric"].map(PAPER_NAMES), method=ours["method"].map(PAPER_METHODS))
-    published = paper.groupby(["metric", "method"])["value"].agg(["min", "max"])
-    published = published.apply(lambda row: f"{row['min']:.1f} to {row['max']:.1f}", axis=1).unstack()
-    table = pd.concat({"ours": wide(ours), "paper": published}, axis=1).loc[ours["metric"].unique()]
-    order = [(who, method) for method in ours["method"].unique() for who in ("ours", "paper")]
-    return table[order].swaplevel(axis=1)
+    ours = ours.replace({"metric": PAPER_NAMES, "method": PAPER_METHODS}).set_index(["method", "metric"])
+    published = paper.groupby(["method", "metric"])["value"].agg(["min", "max"]).reindex(ours.index)
+    rows = {
+        "ours": (100 * ours["value"]).map("{:.1f}".format),
+        "95% interval": [
+            f"{100 * low:.1f} to {100 * high:.1f}" for low, high in zip(ours["low"], ours["high"], strict=True)
+        ],
+        "paper": [f"{low:.1f} to {high:.1f}" for low, high in published.to_numpy()],
+    }
+    table = pd.DataFrame(rows, index=ours.index).stack().unstack("metric")
+    methods = ours.index.get_level_values("method").unique()
+    order = [(method, row) for method in methods for row in rows]
+    return (
+        table.loc[order, [name for name in PAPER_NAMES.values() if name in table]]
+        .rename_axis([None, None])
+        .rename_axis(None, axis=1)
+    )
 
 
 def harmonic_ratios(paper: pd.DataFrame) -> pd.DataFrame:

@@ -125,6 +125,20 @@ def test_other_heads_are_not_taken_for_linear():
         assert methods.linear_head(net, capture(net, pictures(), getattr(net, layer))) is None
 
 
+def test_tiny_weights_behind_another_pooling_are_not_taken_for_linear():
+    class MaxPooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 10)
+            nn.init.uniform_(self.head.weight, -1e-5, 1e-5)
+
+        def forward(self, x):
+            return self.head(self.features(x).amax((-2, -1)))
+
+    net = MaxPooled()
+    assert methods.linear_head(net, capture(net, pictures(), net.features)) is None
+
+
 def test_the_last_spatial_layer_is_found():
     net = network("resnet18")
     assert last_spatial_layer(net, pictures()) is net.layer4

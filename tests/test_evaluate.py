@@ -221,6 +221,22 @@ def test_explain_reads_paths_and_a_given_layer(photo, tmp_path):
     torch.testing.assert_close(by_path.maps[0], by_path.maps[1])
 
 
+def test_a_photo_stored_sideways_is_explained_upright(model, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to see it upright
+    photo.rotate(90, expand=True).save(tmp_path / "sideways.png", exif=exif)
+    upright = evaluate.explain(model, photo, [[1]]).scores
+    torch.testing.assert_close(evaluate.explain(model, tmp_path / "sideways.png", [[1]]).scores, upright)
+
+
+def test_activations_without_channels_first_are_refused(photo):
+    network = torchvision.models.swin_t(weights=None)
+    with pytest.raises(
+        ValueError, match=r"expected activations \(B,K,H,W\) with channels first, got \(1, 7, 7, 768\)"
+    ):
+        evaluate.explain(network, photo, [[1]])
+
+
 def test_bad_input_to_explain_is_named(model, photo, tmp_path):
     images = torch.randn(2, 3, 96, 96)
     broken = images.clone()
@@ -246,6 +262,14 @@ def test_bad_input_to_explain_is_named(model, photo, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     with pytest.raises(OSError, match=r"cut\.jpg cannot be read as an image"):
         evaluate.explain(model, tmp_path / "cut.jpg", [[1]])
+    photo.save(tmp_path / "whole.jpg")
+    (tmp_path / "truncated.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:9000])
+    with pytest.raises(OSError, match=r"truncated\.jpg cannot be read as an image"):
+        evaluate.explain(model, tmp_path / "truncated.jpg", [[1]])
+    with pytest.raises(ValueError, match=r"expected a tensor \(B,3,h,w\), PIL images or paths, got ndarray"):
+        evaluate.explain(model, np.zeros((3, 96, 96)), [[1]])
+    with pytest.raises(ValueError, match=r"an index or a list of indices of labels, got \[\['dog'\]\]"):
+        evaluate.explain(model, photo, [["dog"]])
     with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
         evaluate.explain(model, tmp_path / "none.jpg", [[1]])
 

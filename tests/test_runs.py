@@ -4,6 +4,7 @@ import json
 import time
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -132,3 +133,15 @@ def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_pa
     images = load("train")
     before, after = (F.binary_cross_entropy(evaluate.predict(m, images), images.labels) for m in (fresh, model))
     assert after < before / 2
+
+
+def test_the_study_tables_are_summaries_of_the_study():
+    import digits_study
+
+    folder = data.DATA / "results"
+    rows = pd.read_csv(
+        folder / "minmax_digits.csv", keep_default_na=False, na_values={"low": "", "high": "", "n_pairs": ""}
+    )
+    for name, table in digits_study.summarise(rows).items():
+        stored = pd.read_csv(folder / f"minmax_digits_{name}.csv")
+        pd.testing.assert_frame_equal(stored, table, check_dtype=False, check_names=False)

@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 from torch import corrcoef
 
 from cam_utils import data, evaluate, results, runs
-from cam_utils.store import fingerprint
+from cam_utils.store import code_fingerprint, fingerprint
 
 CO_OCCURRENCE = (0.9, 0.0)
 HEADS = ("linear", "kernel-usage")
@@ -58,7 +58,7 @@ def model_of(setting: dict, folder=None):
 def measure(setting: dict) -> pd.DataFrame:
     """Return every aggregated metric of one setting, with its classification scores and weight statistics."""
     model, path, load = model_of(setting)
-    folder = data.CACHE / "study" / fingerprint(setting, path.name)
+    folder = data.CACHE / "study" / fingerprint(setting, path.name, code_fingerprint())
     table = evaluate.evaluate(model, load("val", limit=SCENES), METHODS, folder=folder, progress=False)
     rows = results.aggregate(table, metrics=results.SCORE_METRICS + results.PIXEL_METRICS)
     scores = {}
@@ -74,12 +74,12 @@ def measure(setting: dict) -> pd.DataFrame:
 
 def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the study's two tables: mean over seeds and its range, in percent (correlations as they are)."""
-    own = rows["schedule"] == [runs.schedule_for("digits", head) for head in rows["head"]]
-    rows = rows.assign(rate=own.map({True: "its own", False: "the other's"}))
+    rows = rows.assign(rate=rows["schedule"].map({"digits": "slow", "digits-kernel-usage": "fast"}))
+    rows = rows.sort_values(["co_occurrence", "rate"], ascending=False, kind="stable")
     rows["scenes"] = rows["co_occurrence"].map({0.9: "co-occurring", 0.0: "independent"})
-    by_network = ["scenes", "head", "rate"]
+    by_network = ["scenes", "rate", "head"]
 
-    def table(metrics: dict[str, str], index: list[str]) -> pd.DataFrame:
+    def table(rows: pd.DataFrame, metrics: dict[str, str], index: list[str]) -> pd.DataFrame:
         chosen = rows[rows["metric"].isin(metrics)]
         scale = chosen["metric"].map(lambda name: 1 if "correlation" in name else 100)
         digits = {name: 2 if "correlation" in name else 1 for name in metrics}
@@ -99,11 +99,12 @@ def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "weight_correlation_of_pairs": "weight correlation of pairs",
     }
     maps = {
-        "average_drop": "%AD", "average_drop_others": "%ADO", "average_retention": "%AR",
-        "average_retention_others": "%ARO", "f1_minus": "F1-", "f1_plus": "F1+",
-        "energy_in_mask": "energy in mask (%)", "energy_in_others": "energy in others (%)",
+        "increase_in_confidence": "%IC", "average_drop": "%AD", "average_drop_others": "%ADO",
+        "average_retention_others": "%ARO", "energy_in_mask": "energy in mask",
+        "energy_in_others": "energy in others",
     }  # fmt: skip
-    return {"networks": table(networks, by_network), "maps": table(maps, [*by_network, "method"])}
+    shown = rows[rows["method"].isin(["", "cam", "grad-cam++", "minmax-cam"])]
+    return {"networks": table(rows, networks, by_network), "maps": table(shown, maps, [*by_network, "method"])}
 
 
 def main() -> None:
