@@ -73,7 +73,7 @@ def measure(setting: dict) -> pd.DataFrame:
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the study's two tables: mean over seeds and its range, in percent (correlations as they are)."""
+    """Return the study's two tables: mean over seeds ± half their range, percent (correlations as they are)."""
     rows = rows.assign(rate=rows["schedule"].map({"digits": "slow", "digits-kernel-usage": "fast"}))
     rows = rows.sort_values(["co_occurrence", "rate"], ascending=False, kind="stable")
     rows["scenes"] = rows["co_occurrence"].map({0.9: "co-occurring", 0.0: "independent"})
@@ -86,8 +86,8 @@ def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         groups = chosen.assign(value=chosen["value"] * scale).groupby([*index, "metric"], sort=False)["value"]
         cells = groups.agg(["mean", "min", "max"]).reset_index()
         cells["cell"] = [
-            "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*r[["mean", "min", "max"]], d=digits[r["metric"]])
-            for _, r in cells.iterrows()
+            f"{mean:.{digits[name]}f} ± {(high - low) / 2:.{digits[name]}f}"
+            for name, mean, low, high in cells[["metric", "mean", "min", "max"]].itertuples(index=False)
         ]
         wide = cells.pivot(index=index, columns="metric", values="cell")[list(metrics)].rename(columns=metrics)
         order = cells[index].drop_duplicates()
@@ -99,8 +99,8 @@ def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "weight_correlation_of_pairs": "weight correlation of pairs",
     }
     maps = {
-        "increase_in_confidence": "%IC", "average_drop": "%AD", "average_drop_others": "%ADO",
-        "average_retention_others": "%ARO", "energy_in_mask": "energy in mask",
+        "increase_in_confidence": "IC", "average_drop": "AD", "average_drop_others": "ADO",
+        "average_retention_others": "ARO", "energy_in_mask": "energy in mask",
         "energy_in_others": "energy in others",
     }  # fmt: skip
     shown = rows[rows["method"].isin(["", "cam", "grad-cam++", "minmax-cam"])]
