@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cam_utils import maps
+
 Scores = Float[Tensor, "pairs labels"]
 Labels = Int[Tensor, " pairs"]
 Values = Float[Tensor, " pairs"]
@@ -122,7 +124,7 @@ def iou(masks: Masks, regions: Regions, threshold: float, valid: Regions | None 
     >>> iou(torch.tensor([[[0.9, 0.4]]]), torch.tensor([[[True, True]]]), 0.5).item()
     0.5
     """
-    found = masks >= threshold
+    found = maps.threshold(masks, threshold)
     if valid is not None:
         found, regions = found & valid, regions & valid
     union = (found | regions).sum((-2, -1))
