@@ -47,9 +47,14 @@ def digits(images: Tensor, generator: Generator, shift: int = 4) -> Tensor:
     return colour(shifted.permute(0, 3, 1, 2), generator, contrast=(0.8, 1.2), saturation=(0.6, 1.4))
 
 
+def flip(images: Tensor, generator: Generator) -> Tensor:
+    """Return half of the images mirrored left to right."""
+    return torch.where(_uniform(images, 0.0, 1.0, generator) < 0.5, images.flip(-1), images)
+
+
 def none(images: Tensor, generator: Generator) -> Tensor:
     """Return the images unchanged."""
     return images
 
 
-AUGMENTATIONS = {"photo": photo, "digits": digits, "none": none}
+AUGMENTATIONS = {"photo": photo, "digits": digits, "flip": flip, "none": none}

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from cam_utils import data, models, training
+from cam_utils import data, models, schedules, training
 from cam_utils.names import check_known
 from cam_utils.store import fingerprint
 
@@ -91,7 +91,7 @@ def trained(
     """
     sample = load("val", limit=1)
     schedule = schedule or schedule_for(sample.name, head)
-    check_known("schedule", schedule, training.SCHEDULES)
+    check_known("schedule", schedule, schedules.SCHEDULES)
     # Digits are generated: a few scenes tell all settings apart. Folders may differ in any image.
     identity = load("train", limit=8) if sample.name == "digits" else load("train")
     origin = fingerprint(*models.read(weights).values()) if weights not in (None, "imagenet") else weights
@@ -101,7 +101,7 @@ def trained(
         "network": network,
         "head": head,
         "weights": origin,
-        "schedule": repr(training.SCHEDULES[schedule]),
+        "schedule": schedules.describe(schedules.SCHEDULES[schedule]),
         "seed": seed,
     }
     path = checkpoint_path(key) if folder is None else folder / checkpoint_path(key).name
@@ -111,7 +111,7 @@ def trained(
     model = models.build(network, len(sample.classes), head=head, weights=weights, bias=bias, seed=seed)
     accelerator = {"cpu": "cpu", "cuda": "gpu"}.get(device.split(":")[0], "auto")
     history = training.train(
-        model, load, training.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
+        model, load, schedules.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
     )
     last = {k: float(v) for k, v in history.iloc[-1].items()}
     models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, history=last, key=key)

@@ -1,4 +1,4 @@
-"""Training by schedule: the papers' stages are data (:data:`SCHEDULES`), Lightning runs them.
+"""Training by schedule: the papers' stages are data (:mod:`cam_utils.schedules`), Lightning runs them.
 
 A stage freezes the lower part of the features, trains what is left, and may halve the learning rate on a plateau
 (going back to the best weights so far) and stop early. Source: David et al. 2022, Sec. 4; SPEC P1.d lists where
@@ -9,9 +9,8 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import lightning as L
@@ -27,61 +26,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from cam_utils.augment import AUGMENTATIONS
 from cam_utils.models import Classifier
+from cam_utils.schedules import Stage
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a schedule. Fractions are in [0, 1], patiences in epochs (None: off)."""
-
-    epochs: int
-    lr: float
-    head_lr: float | None = None  # the head's own rate; None: lr
-    unfrozen: float = 1.0  # fraction of the features' layers that train, counted from the top
-    batch_size: int = 32
-    optimizer: str = "sgd"  # "sgd" (Nesterov 0.9) or "adamw"
-    weight_decay: float = 0.0
-    one_cycle: bool = False
-    plateau: int | None = None  # halve the rate and restore the best weights after so many epochs
-    early_stop: int | None = None
-    keep: str = "best"  # "best" validation loss, or the "last" epoch
-    augment: str = "photo"
-    data: dict = field(default_factory=dict)  # options of data.load for this stage only
-
-
-def _paper(head_lr: float = 0.1) -> tuple[Stage, ...]:
-    return (
-        Stage(30, head_lr, unfrozen=0.0, plateau=3, early_stop=20),
-        Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
-    )
-
-
-def _digits(head_lr: float | None = None) -> tuple[Stage, ...]:
-    """Single digits first, then scenes: about two minutes on two cores."""
-    both = {
-        "head_lr": head_lr, "batch_size": 64, "optimizer": "adamw", "weight_decay": 0.01,
-        "one_cycle": True, "keep": "last", "augment": "digits",
-    }  # fmt: skip
-    return (
-        Stage(5, 0.008, **both, data={"objects": (1.0,), "size": 48, "n": 8000}),
-        Stage(6, 0.008, **both),
-    )
-
-
-SCHEDULES: dict[str, tuple[Stage, ...]] = {
-    "paper": _paper(),
-    # Kernel usage shrinks the effective weights by the number of labels; the notebooks answer with a rate of 1.
-    "paper-kernel-usage": _paper(head_lr=1.0),
-    "notebook-voc07": (Stage(80, 0.002, unfrozen=0.0), Stage(20, 1e-5, unfrozen=0.6)),
-    "notebook-voc12": (
-        Stage(120, 1.0, unfrozen=0.0, plateau=3, early_stop=20),
-        Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
-    ),
-    "notebook-coco": (
-        Stage(80, 1.0, unfrozen=0.0, batch_size=64, plateau=3, early_stop=20),
-        Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
-    ),
-    "digits": _digits(),
-    "digits-kernel-usage": _digits(head_lr=0.08),  # ten times the rate, as in the paper's two head rates
+LOSSES = {
+    "sigmoid": F.binary_cross_entropy_with_logits,
+    "softmax": F.cross_entropy,  # takes one-hot labels as probabilities
 }
 
 
@@ -103,10 +52,10 @@ def unfreeze_top(features: nn.Module, fraction: float) -> int:
 
 
 class PlateauRestore(Callback):
-    """After `patience` epochs without a lower validation loss: halve the rate and go back to the best weights."""
+    """After `patience` epochs without a lower validation loss: halve the rate, and `restore` the best weights."""
 
-    def __init__(self, patience: int, factor: float = 0.5) -> None:
-        self.patience, self.factor = patience, factor
+    def __init__(self, patience: int, factor: float = 0.5, restore: bool = True) -> None:
+        self.patience, self.factor, self.restore = patience, factor, restore
         self.best, self.state, self.waited = math.inf, None, 0
 
     def on_validation_end(self, trainer, module) -> None:
@@ -115,23 +64,25 @@ class PlateauRestore(Callback):
         loss = float(trainer.callback_metrics["val_loss"])
         if loss < self.best:
             self.best, self.waited = loss, 0
-            self.state = {k: v.detach().clone() for k, v in module.model.state_dict().items()}
+            if self.restore:
+                self.state = {k: v.detach().clone() for k, v in module.model.state_dict().items()}
             return
         self.waited += 1
-        if self.waited >= self.patience and self.state is not None:
+        if self.waited >= self.patience:
             self.waited = 0
-            module.model.load_state_dict(self.state)
+            if self.state is not None:
+                module.model.load_state_dict(self.state)
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] *= self.factor
 
 
 class Training(L.LightningModule):
-    """One stage of multi-label training: mean binary cross-entropy of the logits; logs val_loss and val_f1."""
+    """One stage of training by its loss (:data:`LOSSES`); logs val_loss and val_f1."""
 
     def __init__(self, model: Classifier, stage: Stage, seed: int) -> None:
         super().__init__()
         self.model, self.stage, self.seed = model, stage, seed
-        self.augment = AUGMENTATIONS[stage.augment]
+        self.augment, self.loss = AUGMENTATIONS[stage.augment], LOSSES[stage.loss]
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
@@ -144,8 +95,11 @@ class Training(L.LightningModule):
         images, labels = batch
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.current_epoch + index)
         images = self.augment(images.float() / 255, generator)
-        logits = self.model(self.model.preprocess(images))
-        loss = F.binary_cross_entropy_with_logits(logits, labels)
+        images = self.model.preprocess(images)
+        if hasattr(self.model, "branches"):  # ACoL: each branch has its own loss
+            loss = sum(self.loss(logits, labels) for logits in self.model.branches(images, labels))
+        else:
+            loss = self.loss(self.model(images), labels)
         self.log("loss", loss, on_epoch=True, on_step=False, sync_dist=True, batch_size=len(labels))
         self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"], on_epoch=True, on_step=False)
         return loss
@@ -153,9 +107,11 @@ class Training(L.LightningModule):
     def validation_step(self, batch, _index: int) -> None:
         images, labels = batch
         logits = self.model(self.model.preprocess(images.float() / 255))
-        loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
+        loss = self.loss(logits.float(), labels)
         self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
-        self._seen.append((logits.detach().cpu() > 0, labels.cpu() > 0))
+        first = logits == logits.amax(1, keepdim=True)
+        predicted = first if self.stage.loss == "softmax" else logits > 0
+        self._seen.append((predicted.cpu(), labels.cpu() > 0))
 
     def on_validation_epoch_end(self) -> None:
         predicted, labels = (torch.cat(parts).numpy() for parts in zip(*self._seen, strict=True))
@@ -171,8 +127,9 @@ class Training(L.LightningModule):
             for part, rate in zip(parts, rates, strict=True)
         ]
         decay = self.stage.weight_decay
-        if self.stage.optimizer == "adamw":
-            optimizer = torch.optim.AdamW(groups, weight_decay=decay)
+        if self.stage.optimizer in ("adam", "adamw"):
+            kind = torch.optim.Adam if self.stage.optimizer == "adam" else torch.optim.AdamW
+            optimizer = kind(groups, weight_decay=decay)
         else:
             optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay)
         if not self.stage.one_cycle:
@@ -199,7 +156,8 @@ def train(
 
     `load(split, **options)` gives the datasets "train" and "val" (a partial of `data.load`). `accelerator`,
     `devices`, `strategy` and `precision` are Lightning's. Columns of the result: stage, epoch, lr, loss,
-    val_loss, val_f1 (macro, threshold 0.5, in [0, 1]). Raises RuntimeError if the loss is not finite.
+    val_loss, val_f1 (macro, in [0, 1]; p > 0.5, or with softmax the first class). Raises RuntimeError if the loss
+    is not finite.
     """
     rows = []
     for number, stage in enumerate(schedule, start=1):
@@ -216,7 +174,7 @@ def train(
             best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
             callbacks = [best] if stage.keep == "best" else []
             callbacks += [TQDMProgressBar()] if progress else []
-            callbacks += [PlateauRestore(stage.plateau)] if stage.plateau else []
+            callbacks += [PlateauRestore(stage.plateau, restore=stage.restore)] if stage.plateau else []
             if stage.early_stop:
                 callbacks.append(EarlyStopping("val_loss", patience=stage.early_stop, check_finite=False))
             trainer = L.Trainer(
@@ -253,15 +211,21 @@ class PixelsAndLabels(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        labels = self.dataset.labels[index]
+        return self.pixels([index])[0], self.dataset.labels[index]
+
+    def pixels(self, rows: Sequence[int] | Tensor) -> Tensor:
+        """Return the images of `rows`, uint8 [n, 3, h, w]."""
         if self.images is not None:
-            return self.images[index], labels
+            return self.images[rows]
+        return torch.stack([self._one(int(i)) for i in rows])
+
+    def _one(self, index: int) -> Tensor:
         if self.kept is not None and index in self.kept:
-            return self.kept[index], labels
+            return self.kept[index]
         image = self.dataset.pixels(index)
         if self.kept is not None:
             self.kept[index] = image
-        return image, labels
+        return image
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cam_utils import data, evaluate, models, results, runs, training
-from cam_utils.training import Stage
+from cam_utils import data, evaluate, models, results, runs, schedules, training
+from cam_utils.schedules import Stage
 
 METHODS = ["cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam"]
 
@@ -19,7 +19,7 @@ METHODS = ["cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam"]
 def quick(monkeypatch):
     """A schedule of one epoch on few scenes."""
     stage = Stage(1, 0.008, optimizer="adamw", augment="digits", keep="last", data={"n": 64})
-    monkeypatch.setitem(training.SCHEDULES, "quick", (stage,))
+    monkeypatch.setitem(schedules.SCHEDULES, "quick", (stage,))
     return partial(runs.trained, network="digits", schedule="quick", progress=False)
 
 
@@ -62,7 +62,7 @@ def test_the_committed_networks_are_found_and_classify_as_promised(monkeypatch):
 def test_a_schedule_fits_dataset_and_head():
     assert runs.schedule_for("digits", "linear") == "digits"
     assert runs.schedule_for("voc2007", "kernel-usage") == "paper-kernel-usage"
-    assert training.SCHEDULES["paper-kernel-usage"][0].lr == 1.0  # SPEC h4
+    assert schedules.SCHEDULES["paper-kernel-usage"][0].lr == 1.0  # SPEC h4
 
 
 def test_unknown_schedule_and_device_are_named(quick):
@@ -120,7 +120,7 @@ def test_a_voc_tree_goes_all_the_way(voc_root):
 
 def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_path, monkeypatch):
     stage = Stage(3, 0.01, unfrozen=0.0, plateau=3, early_stop=20)
-    monkeypatch.setitem(training.SCHEDULES, "short", (stage,))
+    monkeypatch.setitem(schedules.SCHEDULES, "short", (stage,))
     load = partial(data.load, "coco2017", root=coco_root, size=96)
     model, path = runs.trained(
         load, network="squeezenet1_0", head="linear", schedule="short", weights=str(squeezenet_weights),

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from cam_utils import augment, models, training
-from cam_utils.training import Stage
+from cam_utils.schedules import Stage
 
 
 class Dots(Dataset):

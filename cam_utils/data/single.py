@@ -1,0 +1,66 @@
+"""The images that show one class only: what a softmax classifier, or a pair of classes, can be trained on."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cam_utils.data.sample import Sample, digest
+
+
+class SingleLabel(Dataset):
+    """The images of `dataset` with exactly one label, which is one of `classes`; labels are one-hot of these.
+
+    An image that shows both classes of a pair has two labels, so it never trains that pair (SPEC r16). `target`
+    [N] holds each image's class index. Raises ValueError for a class without such an image, or none to choose from.
+
+    >>> from cam_utils import data
+    >>> scenes = SingleLabel(data.load("digits", "val", n=40, objects=(1.0,)), classes=("3", "8"))
+    >>> scenes.classes, int(scenes.labels.sum(1).max())
+    (('3', '8'), 1)
+    """
+
+    def __init__(self, dataset: Dataset, classes: Sequence[str] | None = None) -> None:
+        counts = single_label_counts(dataset)
+        chosen = tuple(dataset.classes) if classes is None else tuple(classes)
+        unknown = [name for name in chosen if name not in dataset.classes]
+        if unknown or len(chosen) < 2:
+            raise ValueError(f"expected two or more of the dataset's classes, got {', '.join(chosen) or 'none'}")
+        bare = [name for name in chosen if not counts[name]]
+        if bare:
+            raise ValueError(
+                f"{len(bare)} of {len(chosen)} classes have no single-label image in {dataset.name} "
+                f"{dataset.split}: {', '.join(bare[:5])}{', ...' if len(bare) > 5 else ''}; leave them out"
+            )
+        columns = [dataset.classes.index(name) for name in chosen]
+        labels = dataset.labels[:, columns]
+        kept = (dataset.labels.sum(1) == 1) & (labels.sum(1) == 1)
+        self._dataset, self._rows = dataset, kept.nonzero()[:, 0].tolist()
+        self._columns = columns
+        self.name, self.split, self.classes, self.size = dataset.name, dataset.split, chosen, dataset.size
+        self.has_masks, self.ids = dataset.has_masks, [dataset.ids[i] for i in self._rows]
+        self.labels: Tensor = labels[kept]
+        self.target = self.labels.argmax(1)
+        if hasattr(dataset, "images_uint8"):
+            self.images_uint8 = dataset.images_uint8[kept]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._dataset[self._rows[index]]._replace(labels=self.labels[index])
+
+    def pixels(self, index: int) -> Tensor:
+        """Return image `index` alone, uint8 [3, size, size]."""
+        return self._dataset.pixels(self._rows[index])
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the dataset and the choice of its images."""
+        return digest({"of": self._dataset.fingerprint(), "classes": self.classes, "rows": self._rows}, self.labels)
+
+
+def single_label_counts(dataset: Dataset) -> dict[str, int]:
+    """Return how many images show each class and nothing else, {class name: count}."""
+    alone = dataset.labels[dataset.labels.sum(1) == 1].sum(0).to(torch.int64).tolist()
+    return dict(zip(dataset.classes, alone, strict=True))
