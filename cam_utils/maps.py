@@ -1,4 +1,4 @@
-"""What happens to a raw map before anyone looks at it: the book's only definition of "normalised".
+"""What happens to a raw map before anyone looks at it: the book's only definitions of "normalised".
 
 Shapes: maps are [P, H, W], one per explained pair (image, label).
 """
@@ -20,6 +20,19 @@ def minmax(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs 
     low = maps.amin((-2, -1), keepdim=True)
     span = maps.amax((-2, -1), keepdim=True) - low
     return torch.where(span > 0, (maps - low) / span.where(span > 0, torch.ones_like(span)), 0.0)
+
+
+def peak(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs height width"]:
+    """Return every rectified map divided by its maximum: in [0, 1], and zero stays zero.
+
+    Unlike :func:`minmax` it keeps the zero of the map where it was, which sums and products of maps rely on
+    (Meng et al.; SPEC r14). A map without positive pixels becomes zero, never NaN.
+
+    >>> peak(torch.tensor([[[1.0, 2.0], [2.0, 4.0]]])).tolist()
+    [[[0.25, 0.5], [0.5, 1.0]]]
+    """
+    top = maps.amax((-2, -1), keepdim=True)
+    return torch.where(top > 0, maps / top.where(top > 0, torch.ones_like(top)), 0.0)
 
 
 def upsample(maps: Float[Tensor, "pairs height width"], size: tuple[int, int]) -> Float[Tensor, "pairs tall wide"]:
