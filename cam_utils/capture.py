@@ -4,8 +4,8 @@ The network runs once without a graph up to the layer; only what follows it (the
 therefore never touch the backbone, and the caller's model keeps its mode, its `requires_grad` flags and its hooks.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -48,29 +48,70 @@ def capture(model: nn.Module, images: Tensor, layer: nn.Module, *, grads: bool =
     With `grads`, the part behind the layer records a graph for :func:`head_gradients`. Raises ValueError if the
     layer is not reached, or if its output has no spatial extent or the logits are not [B, L].
     """
-    seen: list[Tensor] = []
+    logits, (activations,) = capture_layers(model, images, [layer], grads=grads)
+    return Capture(logits, activations)
 
-    def replace(_module, _inputs, output):
+
+def capture_layers(
+    model: nn.Module, images: Tensor, layers: Sequence[nn.Module], *, grads: bool = True
+) -> tuple[Tensor, list[Tensor]]:
+    """Run `images` [B, 3, h, w] once and return logits [B, L] and every layer's activations [B, K_l, h_l, w_l].
+
+    With `grads`, what follows the first layer reached records a graph, for :func:`layer_weights`. Raises as
+    :func:`capture`.
+    """
+    seen: dict[nn.Module, Tensor] = {}
+
+    def replace(layer, _inputs, output):
         if not isinstance(output, Tensor) or output.dim() != 4:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"expected a layer with activations (B,K,H,W), got {got} from {layer}")
-        if seen:
+        if layer in seen:
             raise ValueError(f"expected a layer that runs once per forward, but it ran again: {layer}")
-        leaf = output.detach().requires_grad_(grads)
-        seen.append(leaf)
+        seen[layer] = output if output.requires_grad else output.detach().requires_grad_(grads)
         if not grads:
-            return leaf
+            return seen[layer]
         torch.set_grad_enabled(True)
-        return leaf.clone()  # an in-place ReLU behind the layer may not write into a leaf
+        return seen[layer].clone()  # an in-place ReLU behind the layer may not write into what is kept
 
-    with evaluation_mode(model), _hook(layer, replace), torch.no_grad():
+    with evaluation_mode(model), ExitStack() as hooks, torch.no_grad():
+        for layer in layers:
+            hooks.enter_context(_hook(layer, replace))
         logits = model(images)
-    if not seen:
-        raise ValueError(f"the forward pass never reached the layer {layer}")
+    for layer in layers:
+        if layer not in seen:
+            raise ValueError(f"the forward pass never reached the layer {layer}")
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"expected a classifier with logits (B,L), got {got}")
-    return Capture(logits, seen[0])
+    return logits, [seen[layer] for layer in layers]
+
+
+def layer_weights(outputs: Tensor, activations: Sequence[Tensor], image: Tensor, direction: Tensor) -> list[Tensor]:
+    """Return Grad-CAM's weights of every layer, [Q, K_l] each: the spatial mean of d(direction . outputs)/dA.
+
+    outputs [B, L] and activations as :func:`capture_layers` returns them; query q asks about image `image[q]` and
+    the combination `direction[q]` [L] of its outputs. One backward serves one query of every image.
+    """
+    alphas = [a.new_zeros(len(image), a.shape[1]) for a in activations]
+    slot = _slots(image)
+    for s in range(int(slot.max()) + 1 if len(image) else 0):
+        chosen = (slot == s).nonzero()[:, 0]
+        picked = (outputs[image[chosen]] * direction[chosen]).sum()
+        grads = torch.autograd.grad(picked, activations, retain_graph=True)
+        for alpha, grad in zip(alphas, grads, strict=True):
+            alpha[chosen] = grad.mean((-2, -1))[image[chosen]]
+    return alphas
+
+
+def _slots(image: Tensor) -> Tensor:
+    """Return the rank of every query among those of the same image."""
+    order = torch.argsort(image, stable=True)
+    counts = torch.bincount(image)
+    starts = counts.cumsum(0) - counts
+    slot = torch.empty_like(order)
+    slot[order] = torch.arange(len(image), device=order.device) - starts[image[order]]
+    return slot
 
 
 def head_gradients(captured: Capture, pairs: Pairs) -> Tensor:
@@ -83,12 +124,7 @@ def head_gradients(captured: Capture, pairs: Pairs) -> Tensor:
     grads = activations.new_zeros(len(pairs), *activations.shape[1:])
     if not len(pairs):
         return grads
-    # slot of a pair: its rank among the pairs of the same image
-    order = torch.argsort(pairs.image, stable=True)
-    counts = torch.bincount(pairs.image)
-    starts = counts.cumsum(0) - counts
-    slot = torch.empty_like(order)
-    slot[order] = torch.arange(len(pairs), device=order.device) - starts[pairs.image[order]]
+    slot = _slots(pairs.image)
     for s in range(int(slot.max()) + 1):
         chosen = (slot == s).nonzero()[:, 0]
         picked = logits[pairs.image[chosen], pairs.label[chosen]].sum()

@@ -58,7 +58,7 @@ def aggregate(table: pd.DataFrame, **options) -> pd.DataFrame:
     """
     return pd.DataFrame(
         [
-            {"method": method, "metric": metric, **_interval(draws), **counts}
+            {"method": method, "metric": metric, **interval(draws), **counts}
             for (method, metric), (draws, counts) in resample(table, **options).items()
         ]
     )
@@ -74,14 +74,14 @@ def differences(table: pd.DataFrame, baseline: str, **options) -> pd.DataFrame:
     check_known("baseline", baseline, dict.fromkeys(method for method, _ in drawn))
     return pd.DataFrame(
         [
-            {"method": method, "metric": metric, **_interval(draws - drawn[baseline, metric][0]), **counts}
+            {"method": method, "metric": metric, **interval(draws - drawn[baseline, metric][0]), **counts}
             for (method, metric), (draws, counts) in drawn.items()
             if method != baseline
         ]
     )
 
 
-def _interval(draws: np.ndarray) -> dict[str, float]:
+def interval(draws: np.ndarray) -> dict[str, float]:
     """Return the sample's own value (the first draw) and the middle 95% of the others."""
     known = draws[1:][np.isfinite(draws[1:])]
     low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
