@@ -14,6 +14,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from tqdm import tqdm
 
 from cam_utils import data, maps, metrics
+from cam_utils.baselines import Normalised
 from cam_utils.cams import Pairs, pairs_of
 from cam_utils.capture import capture, last_spatial_layer
 from cam_utils.data.sizing import fit
@@ -98,7 +99,7 @@ def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
             [_open(one, size) for one in (images if isinstance(images, list | tuple) else [images])]
         )
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
-        images = model.preprocess(pixels) if isinstance(model, Classifier) else (pixels - mean) / std
+        images = model.preprocess(pixels) if isinstance(model, Normalised) else (pixels - mean) / std
     if images.dim() != 4 or not images.is_floating_point():
         raise ValueError(f"expected float images (B,3,h,w), got {images.dtype} {tuple(images.shape)}")
     broken = (~images.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()

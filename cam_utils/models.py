@@ -1,7 +1,7 @@
 """Networks of the form features -> global average pooling (GAP) -> head, and their checkpoints.
 
-Every network here ends in the form that CAM needs: the target activations A [B, K, H, W] are the output of
-`features`, g = GAP(A) [B, K], and the logits are S = g W^T + b with W [L, K].
+Every classifier here ends in the form that CAM needs: the target activations A [B, K, H, W] are the output of
+`features`, g = GAP(A) [B, K], and the logits are S = g W^T + b with W [L, K]. ACoL alone has another form.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from cam_utils.baselines import CBAM, ACoL, Normalised, with_cbam, with_dense_pools
 from cam_utils.names import check_known
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of the RGB input in [0, 1]
@@ -53,9 +54,9 @@ HEADS = {"linear": LinearHead, "kernel-usage": KernelUsageHead}
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions with batch normalisation, added to a (projected) copy of the input."""
+    """Two 3x3 convolutions with batch normalisation (and CBAM), added to a (projected) copy of the input."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, attention: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
@@ -63,6 +64,7 @@ class Residual(nn.Module):
             nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
             nn.BatchNorm2d(outputs),
+            *([CBAM(outputs, reduction=8)] if attention else []),  # 3 to 8 hidden units for 24 to 64 channels
         )
         self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
@@ -70,10 +72,11 @@ class Residual(nn.Module):
         return F.relu(self.body(x) + self.skip(x))
 
 
-def _digits_features() -> nn.Sequential:
+def _digits_features(attention: bool = False) -> nn.Sequential:
     """Small residual network for 96 px scenes: A is [B, 64, 16, 16], with a receptive field of 45 px."""
     stem = nn.Sequential(nn.Conv2d(3, 16, 5, 3, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-    return nn.Sequential(stem, Residual(16, 24, 1), Residual(24, 48, 2), Residual(48, 64, 1))
+    sizes = ((16, 24, 1), (24, 48, 2), (48, 64, 1))
+    return nn.Sequential(stem, *(Residual(*size, attention) for size in sizes))
 
 
 # name -> torchvision's builder and what to keep of it
@@ -87,25 +90,24 @@ BACKBONES = {
     "mobilenet_v2": ("mobilenet_v2", lambda net: net.features),
     "efficientnet_b6": ("efficientnet_b6", lambda net: net.features),
     "squeezenet1_0": ("squeezenet1_0", lambda net: net.features),
+    "cbam_resnet50": ("resnet50", lambda net: nn.Sequential(*list(with_cbam(net).children())[:-2])),
 }
-NAMES = ("digits", *BACKBONES)
+NAMES = ("digits", "digits-cbam", *BACKBONES)  # the classifiers: every head and every method fits them
+# ACoL's networks: name -> backbone (None: the digits features) and width of a branch
+ACOL = {
+    "acol-vgg19": (("vgg19", lambda net: with_dense_pools(net.features)), 1024),
+    "digits-acol": (None, 64),
+}
 
 
-class Classifier(nn.Module):
+class Classifier(Normalised):
     """features -> GAP -> dropout -> head; logits [B, L] for images [B, 3, h, w] from :meth:`preprocess`."""
 
     def __init__(self, features: nn.Module, head: LinearHead, *, normalisation, dropout: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(normalisation)
         self.features = features
         self.dropout = nn.Dropout(dropout)
         self.head = head
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in normalisation)
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-
-    def preprocess(self, images: Tensor) -> Tensor:
-        """Return images [B, 3, h, w] in [0, 1] normalised as the backbone expects; a masked pixel (0) is mean."""
-        return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         pooled = self.features(images).mean((-2, -1))  # [B, K]
@@ -121,39 +123,47 @@ def build(
     dropout: float = 0.0,
     bias: float = 0.0,
     seed: int = 0,
-) -> Classifier:
-    """Return a :class:`Classifier` with a fresh head; `bias` is its initial value (a logit).
+) -> Classifier | ACoL:
+    """Return the named network with a fresh head, a :class:`Classifier` for a name of NAMES, ACoL for one of ACOL.
 
     `weights` initialises the backbone: None (random), "imagenet" (torchvision's download), or the path of a
-    state dict of the torchvision network. `seed` fixes the initial values without touching the global generator.
-    Raises ValueError for an unknown name or head or a file that does not fit, FileNotFoundError for a missing
-    file, ConnectionError if "imagenet" cannot be downloaded.
+    state dict of the torchvision network; CBAM's own parameters are not in it and start at random. `bias` is the
+    initial value of every logit's bias. `seed` fixes the initial values without touching the global generator.
+    Raises ValueError for an unknown name or head, a file that does not fit, or a head or dropout for ACoL;
+    FileNotFoundError for a missing file, ConnectionError if "imagenet" cannot be downloaded.
 
     >>> build("digits", 10)(torch.zeros(1, 3, 96, 96)).shape
     torch.Size([1, 10])
     """
-    check_known("network", name, NAMES)
+    check_known("network", name, (*NAMES, *ACOL))
     check_known("head", head, HEADS)
     if num_classes < 1:
         raise ValueError(f"expected num_classes >= 1, got {num_classes}")
+    if name in ACOL and (head != "linear" or dropout):
+        raise ValueError(
+            f"{name} has two convolutional branches in place of a head: pass head='linear' and dropout=0 "
+            f"(the defaults), not {head!r} and {dropout}"
+        )
+    backbone, width = ACOL[name] if name in ACOL else (BACKBONES.get(name), None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name == "digits":
+        if backbone is None:
             if weights is not None:
                 raise ValueError(
-                    f"the digits network has no pretrained backbone: pass weights=None, not {weights!r}"
+                    f"the {name} network has no pretrained backbone: pass weights=None, not {weights!r}"
                 )
-            features, channels, normalisation = _digits_features(), 64, HALF
+            features, channels, normalisation = _digits_features(name == "digits-cbam"), 64, HALF
         else:
-            features, channels = _backbone(name, weights)
+            features, channels = _backbone(*backbone, weights)
             normalisation = IMAGENET
+        if width is not None:
+            return ACoL(features, channels, num_classes, width=width, normalisation=normalisation, bias=bias)
         last = HEADS[head](channels, num_classes)
         nn.init.constant_(last.bias, bias)
         return Classifier(features, last, normalisation=normalisation, dropout=dropout)
 
 
-def _backbone(name: str, weights: str | Path | None) -> tuple[nn.Module, int]:
-    builder, keep = BACKBONES[name]
+def _backbone(builder: str, keep, weights: str | Path | None) -> tuple[nn.Module, int]:
     net = torchvision.models.get_model(builder, weights=None)
     if weights == "imagenet":
         try:
@@ -190,7 +200,7 @@ def read(path: str | Path) -> dict:
         raise ValueError(f"{path} is damaged or no PyTorch file: {str(error).splitlines()[0]}") from error
 
 
-def save_checkpoint(path: str | Path, model: Classifier, *, name: str, head: str, classes, **facts) -> None:
+def save_checkpoint(path: str | Path, model: nn.Module, *, name: str, head: str, classes, **facts) -> None:
     """Write the model and what is needed to rebuild it; the file appears only when complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +210,7 @@ def save_checkpoint(path: str | Path, model: Classifier, *, name: str, head: str
     partial.replace(path)
 
 
-def load_checkpoint(path: str | Path, classes=None) -> Classifier:
+def load_checkpoint(path: str | Path, classes=None) -> Classifier | ACoL:
     """Return the model of a checkpoint; with `classes`, refuse one that was trained for others (ValueError)."""
     saved = read(path)
     if not isinstance(saved, dict) or not {"name", "head", "classes", "state"} <= saved.keys():
