@@ -1,0 +1,91 @@
+"""The 190 heads of 20 classes fitted together, against scikit-learn's LogisticRegression on one pair after another.
+
+Features are made up like pooled activations: rectified, correlated, with class structure, 512 channels, 100 rows
+per class; as many more are held out. Both run at their default tolerances, of which scikit-learn's is the looser: a
+third fit, in float64 to 1e-10, tells how far each is from the minimum. With one thread, OMP_NUM_THREADS=1,
+scikit-learn may be several times faster.
+
+    python benchmarks/pair_heads.py --repeats 5
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from cam_utils.pairwise import class_pairs, fit_heads
+
+
+def features_of(labels: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return rectified features [N, K] of 40 hidden causes whose means differ by class, up to about 50."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(40, channels, generator=generator) / 40**0.5
+    means = torch.randn(int(labels.max()) + 1, 40, generator=generator)
+    causes = means[labels] + 1.5 * torch.randn(len(labels), 40, generator=generator)
+    noise = 0.5 * torch.randn(len(labels), channels, generator=generator)
+    return 6 * (causes @ mixing + noise - 0.3).relu()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--rows", type=int, default=100, help="per class")
+    parser.add_argument("--channels", type=int, default=512)
+    parser.add_argument("--tolerance", type=float, default=1e-6, help="of fit_heads")
+    parser.add_argument("--peer-tolerance", type=float, default=1e-4, help="of scikit-learn; its default is 1e-4")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    y = torch.arange(options.classes).repeat(2 * options.rows)
+    x, half = features_of(y, options.channels), len(y) // 2
+    x, y, held, held_y = x[:half], y[:half], x[half:], y[half:]
+    pairs = class_pairs(options.classes)
+
+    def ours():
+        heads = fit_heads(x, y, tolerance=options.tolerance)
+        return heads.weight, heads.bias
+
+    def theirs():
+        weights, biases = [], []
+        for first, second in pairs.tolist():
+            chosen = (y == first) | (y == second)
+            model = LogisticRegression(tol=options.peer_tolerance, max_iter=1000)
+            model.fit(x[chosen].numpy(), (y[chosen] == first).numpy())
+            weights.append(torch.from_numpy(model.coef_[0]))
+            biases.append(float(model.intercept_[0]))
+        return torch.stack(weights), torch.tensor(biases)
+
+    seconds, found = {ours: [], theirs: []}, {}
+    for _ in range(options.repeats):
+        for call in (ours, theirs):
+            started = time.perf_counter()
+            found[call] = call()
+            seconds[call].append(time.perf_counter() - started)
+    exact = fit_heads(x.double(), y, tolerance=1e-10, iterations=5000)
+    first = held_y[:, None] == pairs[:, 0]  # [N, M]
+    tested = first | (held_y[:, None] == pairs[:, 1])
+
+    def probabilities(weight, bias):
+        return (held.double() @ weight.double().T + bias.double()).sigmoid()[tested]
+
+    truth, p, q = (
+        probabilities(exact.weight, exact.bias),
+        probabilities(*found[ours]),
+        probabilities(*found[theirs]),
+    )
+    right = [float(((each > 0.5) == first[tested]).double().mean()) for each in (p, q)]
+    median = {call: statistics.median(values) for call, values in seconds.items()}
+    ratios = sorted(b / a for a, b in zip(seconds[ours], seconds[theirs], strict=True))
+    print(
+        f"{len(pairs)} heads, {torch.get_num_threads()} threads: fit_heads {median[ours]:.3f} s, "
+        f"scikit-learn {median[theirs]:.3f} s, {statistics.median(ratios):.1f} times faster "
+        f"({ratios[0]:.1f} to {ratios[-1]:.1f}); held-out accuracy {right[0]:.4f} and {right[1]:.4f}; largest "
+        f"difference of held-out probabilities {(p - q).abs().max():.1e}, from the minimum "
+        f"{(p - truth).abs().max():.1e} and {(q - truth).abs().max():.1e}"
+    )
+
+
+if __name__ == "__main__":
+    main()
