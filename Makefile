@@ -28,6 +28,7 @@ checkpoints: $(STAMP)  ## train the committed digits networks again (data/checkp
 
 study: $(STAMP)  ## measure the digits networks over heads and seeds (data/results)
 	$(BIN)/python workflow/digits_study.py study
+	$(BIN)/python workflow/representative_study.py
 
 bench: $(STAMP)  ## measure speed and memory against the limit and against other libraries
 	@for file in $(sort $(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done

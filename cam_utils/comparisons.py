@@ -31,6 +31,10 @@ LAYERS = {
 }
 
 
+# What a pair's network is asked for its first and for its second class: a combination of its two logits.
+SCORES = {"logit": torch.eye(2), "difference": torch.tensor([[1.0, -1.0], [-1.0, 1.0]])}
+
+
 def layers_of(features: nn.Sequential, network: str) -> list[nn.Module]:
     """Return the layers of a backbone that the multi-layer map reads, the last one last.
 
@@ -88,7 +92,9 @@ class HeadPairs:
 class NetworkPairs:
     """One network per pair of classes: `network(c, s)`, c < s, returns it; its logits are (c, s).
 
-    `layers` names what it reads: a function from the network to its layers, the last one last.
+    `layers` names what it reads: a function from the network to its layers, the last one last. `score` is what is
+    explained: the class's own "logit" (SPEC r13), or the "difference" y^c - y^s of the two. Training sees only the
+    difference: what both rows of the head have in common keeps its random start, and a logit's map contains it.
     """
 
     def __init__(
@@ -97,8 +103,11 @@ class NetworkPairs:
         layers: Callable[[Classifier], list[nn.Module]],
         classes: int,
         identity: object,
+        score: str = "logit",
     ) -> None:
-        self.network, self.layers, self.classes, self.identity = network, layers, classes, identity
+        check_known("score", score, SCORES)
+        self.network, self.layers, self.classes, self.score = network, layers, classes, score
+        self.identity = f"{identity}, {score}"
 
     def layer_maps(self, images: Tensor, pairs: Pairs, wanted: Selection, multilayer: bool) -> list[Tensor]:
         row, other = _queries(pairs, wanted)
@@ -111,11 +120,12 @@ class NetworkPairs:
             model = self.network(c, s).to(images.device)
             layers = self.layers(model)[0 if multilayer else -1 :]
             logits, activations = capture_layers(model, images[shown], layers)
-            direction = torch.eye(2, device=images.device)[(own[asked] == s).long()]
+            direction = SCORES[self.score].to(images)[(own[asked] == s).long()]
             alphas = layer_weights(logits, activations, image, direction)
             place = (row[asked], other[asked], len(pairs), self.classes)
             maps = [_maps(a, alpha, image, place) for a, alpha in zip(activations, alphas, strict=True)]
             found = [total + one for total, one in zip(found, maps, strict=True)] if found else maps
+            model.cpu()  # all pairs' networks together may not fit on the device
         return found
 
 

@@ -42,9 +42,10 @@ def pooled_features(
         return read(path)["features"]
     model = model.to(device).eval()
     loader = DataLoader(PixelsAndLabels(dataset, budget=0), batch_size, num_workers=workers)
+    quiet = {} if progress else {"disable": True}  # unset, tqdm asks its environment variable
     found = [
         model.features(model.preprocess(images.to(device).float() / 255)).mean((-2, -1)).cpu()
-        for images, _ in tqdm(loader, desc=f"features of {dataset.name} {dataset.split}", disable=not progress)
+        for images, _ in tqdm(loader, desc=f"features of {dataset.name} {dataset.split}", **quiet)
     ]
     features = torch.cat(found)
     target.mkdir(parents=True, exist_ok=True)

@@ -39,10 +39,13 @@ class PairSchedule:
 
 
 class PairNetworks:
-    """The trained networks of a folder: `networks(c, s)` with c < s loads one, whose logits are (c, s)."""
+    """The trained networks of a folder: `networks(c, s)` with c < s loads one, whose logits are (c, s).
 
-    def __init__(self, folder: Path, classes: Sequence[str], identity: str, keep: int = 64) -> None:
-        self.folder, self.classes, self.identity, self.keep = folder, list(classes), identity, keep
+    Of those loaded as many are kept as fit in `budget` bytes; the one loaded first goes first.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str], identity: str, budget: int = 2 << 30) -> None:
+        self.folder, self.classes, self.identity, self.budget = folder, list(classes), identity, budget
         self._loaded: dict[tuple[int, int], Classifier] = {}
 
     def path(self, c: int, s: int) -> Path:
@@ -51,7 +54,8 @@ class PairNetworks:
 
     def __call__(self, c: int, s: int) -> Classifier:
         if (c, s) not in self._loaded:
-            while len(self._loaded) >= self.keep:  # the oldest goes: 190 ResNets do not fit in memory
+            size = self.path(c, s).stat().st_size
+            while self._loaded and (len(self._loaded) + 1) * size > self.budget:  # 190 ResNets do not fit in memory
                 self._loaded.pop(next(iter(self._loaded)))
             self._loaded[c, s] = load_checkpoint(self.path(c, s), [self.classes[c], self.classes[s]])
         return self._loaded[c, s]
@@ -96,7 +100,8 @@ def train_pairs(
     todo = [pair for pair in dict.fromkeys(map(tuple, pairs)) if not found.path(*pair).exists()]
     images = PixelsAndLabels(dataset)
     size = stack or (MOST_STACKED if device.startswith("cuda") else 1)
-    with tqdm(total=len(pairs), initial=len(pairs) - len(todo), desc="pairs", disable=not progress) as bar:
+    quiet = {} if progress else {"disable": True}
+    with tqdm(total=len(pairs), initial=len(pairs) - len(todo), desc="pairs", **quiet) as bar:
         while todo:
             size = min(size, len(todo))
             try:
@@ -196,7 +201,7 @@ def _fresh(start: Classifier, pair: tuple[int, int], seed: int) -> Classifier:
     model = copy.deepcopy(start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(fingerprint("head", seed, pair), 16) % (1 << 62))
-        model.head = LinearHead(start.head.in_features, 2)
+        model.head = LinearHead(start.head.in_features, 2).to(start.head.weight)
     return model.requires_grad_(True)
 
 

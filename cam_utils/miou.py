@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cam_utils.names import check_known
-from cam_utils.results import interval
+from cam_utils.results import interval, mean_of_known, paper_table
 
 PAPER_THRESHOLD = 0.15
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
@@ -103,7 +103,7 @@ def miou(
         upper, lower = (draws @ np.bincount(cell, v, len(images) * len(classes)).reshape(len(images), -1)
                         for v in (upper, lower))  # fmt: skip
         iou = np.divide(upper, lower, out=np.full_like(upper, np.nan), where=lower > 0)
-        found[method] = iou, np.nanmean(iou, 1)
+        found[method] = iou, mean_of_known(iou, np.ones(iou.shape[1]))
     return found
 
 
@@ -133,11 +133,30 @@ def per_class(table: pd.DataFrame, **options) -> pd.DataFrame:
     return pd.DataFrame(values, index=[*class_order(rows), "avg"])
 
 
+def class_intervals(table: pd.DataFrame, methods: Sequence[str], **options) -> pd.DataFrame:
+    """Return every class's IoU in percent with its 95% interval, as text, and the mean as the last row "avg"."""
+    found = miou(table[table["method"].isin(methods)], **options)
+
+    def text(draws: np.ndarray) -> str:
+        value, low, high = (100 * v for v in interval(draws).values())
+        return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+    cells = {name: [*map(text, found[name][0].T), text(found[name][1])] for name in methods}
+    rows = table if options.get("definition") == "M3" else table[table["class"] != BACKGROUND]
+    return pd.DataFrame(cells, index=[*class_order(rows), "avg"])
+
+
 def differences(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], **options) -> pd.DataFrame:
-    """Return for every (method, other) the difference of their mIoU with its interval, paired image by image."""
+    """Return for every (method, other) the difference of their mIoU with its interval, paired image by image.
+
+    Raises ValueError for an unknown method, and for two that explain different classes.
+    """
     found = miou(table, **options)
     for name in {name for pair in pairs for name in pair}:
         check_known("method", name, found)
+    for a, b in pairs:
+        if (np.isnan(found[a][0][0]) != np.isnan(found[b][0][0])).any():
+            raise ValueError(f"{a} and {b} explain different classes: their means are not comparable")
     return pd.DataFrame([{"method": a, "minus": b, **interval(found[a][1] - found[b][1])} for a, b in pairs])
 
 
@@ -150,3 +169,35 @@ def sweep(table: pd.DataFrame, *, definition: str = "M1", thresholds: Sequence[f
             for name, (_, mean) in miou(table, definition=definition, threshold=t, resamples=0).items()
         ]
     )
+
+
+def matrix(table: pd.DataFrame, classes: Sequence[str], prefix: str = "vs ", **options) -> pd.DataFrame:
+    """Return IoU of every class (columns) compared with every other (rows), from the methods "vs <class>"."""
+    found = per_class(table[table["method"].str.startswith(prefix)], **options)
+    return found.rename(columns=lambda name: name.removeprefix(prefix)).T.reindex(index=classes, columns=classes)
+
+
+def paper_rows(number: int) -> pd.DataFrame:
+    """Return a published table of mIoU (2 to 5), in percent, with the methods named alike in all of them.
+
+    Rows: method; columns: network, or for Table 5 (dataset, split). Table 4 prints "Random" for "Random+F" (r4).
+    """
+    check_known("table of mIoU", str(number), "2345")
+    rows = paper_table(f"repcam_table{number}")
+    names = rows["method"].str.replace(r"\s*\[\d+\]|\s+(?=\+)", "", regex=True).str.replace("random", "Random")
+    if number == 4:
+        names = names.where(names.str.contains(r"\+|Baseline"), names + "+F")
+    columns = ["dataset", "split"] if number == 5 else "architecture"
+    table = rows.assign(method=names).pivot(index="method", columns=columns, values="value")
+    order = table.columns if number == 5 else rows["architecture"].unique()
+    return table.loc[names.unique(), order]
+
+
+def paper_matrix() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return Table 1 in percent: single pairs (rows: compared with), and its Top-k, All and Grad-CAM rows."""
+    pairs = paper_table("repcam_table1_pairs")
+    order = pairs["class"].unique()
+    single = 100 * pairs.pivot(index="comparison_class", columns="class", values="miou").loc[order, order]
+    top = paper_table("repcam_table1_topk")
+    rows = 100 * top.pivot(index="method", columns="class", values="value")[[*order, "avg"]]
+    return single, rows.loc[top["method"].unique()]

@@ -127,7 +127,8 @@ def build(
     """Return the named network with a fresh head, a :class:`Classifier` for a name of NAMES, ACoL for one of ACOL.
 
     `weights` initialises the backbone: None (random), "imagenet" (torchvision's download), or the path of a
-    state dict of the torchvision network; CBAM's own parameters are not in it and start at random. `bias` is the
+    state dict of the torchvision network (for digits, of a checkpoint of a digits network); CBAM's own parameters
+    are not in it and start at random. `bias` is the
     initial value of every logit's bias. `seed` fixes the initial values without touching the global generator.
     Raises ValueError for an unknown name or head, a file that does not fit, or a head or dropout for ACoL;
     FileNotFoundError for a missing file, ConnectionError if "imagenet" cannot be downloaded.
@@ -148,11 +149,8 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if backbone is None:
-            if weights is not None:
-                raise ValueError(
-                    f"the {name} network has no pretrained backbone: pass weights=None, not {weights!r}"
-                )
             features, channels, normalisation = _digits_features(name == "digits-cbam"), 64, HALF
+            _start(features, name, weights)
         else:
             features, channels = _backbone(*backbone, weights)
             normalisation = IMAGENET
@@ -161,6 +159,21 @@ def build(
         last = HEADS[head](channels, num_classes)
         nn.init.constant_(last.bias, bias)
         return Classifier(features, last, normalisation=normalisation, dropout=dropout)
+
+
+def _start(features: nn.Module, name: str, weights: str | Path | None) -> None:
+    """Fill the digits features from a checkpoint of this book, the only pretrained start that there is."""
+    if weights == "imagenet":
+        raise ValueError(
+            f"the {name} network has no pretrained backbone: pass weights=None, or a checkpoint's path"
+        )
+    if weights is not None:
+        state = read_state(weights)
+        own = {key.removeprefix("features."): v for key, v in state.items() if key.startswith("features.")}
+        try:
+            features.load_state_dict(own)
+        except RuntimeError as error:
+            raise ValueError(f"{weights} does not fit the features of {name}: {error}") from error
 
 
 def _backbone(builder: str, keep, weights: str | Path | None) -> tuple[nn.Module, int]:
@@ -198,6 +211,12 @@ def read(path: str | Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a damaged file
         raise ValueError(f"{path} is damaged or no PyTorch file: {str(error).splitlines()[0]}") from error
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict in a file: of a checkpoint of this book its model's, else what the file holds."""
+    saved = read(path)
+    return saved["state"] if isinstance(saved, dict) and "state" in saved else saved
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, *, name: str, head: str, classes, **facts) -> None:

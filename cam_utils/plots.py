@@ -62,6 +62,47 @@ def map_grid(
     return figure
 
 
+def table_heatmap(table: pd.DataFrame, *, title: str, rule: int | None = None) -> Figure:
+    """Draw a table of percentages with its numbers; `rule` draws a line above that row."""
+    rows, columns = table.shape
+    figure, axes = plt.subplots(figsize=(1.6 + 0.42 * columns, 0.8 + 0.27 * rows))
+    sns.heatmap(
+        table, ax=axes, cmap="viridis", annot=True, fmt=".0f" if columns > 14 else ".1f", annot_kws={"size": 6},
+        cbar_kws={"label": "IoU (%)"},
+    )  # fmt: skip
+    if rule is not None:
+        axes.axhline(rule, color="white", lw=2.5)
+    axes.set(title=title, xlabel="explained class", ylabel="compared with")
+    axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def similarity_panel(similarity: Tensor, classes: Sequence[str], *, title: str) -> Figure:
+    """Draw a similarity matrix [n, n] without its diagonal, which would drown the rest."""
+    values = similarity.double().numpy().copy()
+    np.fill_diagonal(values, np.nan)
+    side = 1.4 + 0.26 * len(classes)
+    figure, axes = plt.subplots(figsize=(side + 0.8, side))
+    sns.heatmap(pd.DataFrame(values, classes, classes), ax=axes, cmap="rocket_r", square=True, vmin=0)
+    axes.set(title=title, xlabel="probability of", ylabel="images of")
+    axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def threshold_curves(sweep: pd.DataFrame, marks: dict[float, str], styles: dict[str, str]) -> Figure:
+    """Draw mIoU over the threshold, one line per method in its format ("C0--"); `marks` names thresholds."""
+    figure, axes = plt.subplots(figsize=(6.2, 3.4))
+    for method, line in styles.items():
+        rows = sweep[sweep["method"] == method]
+        axes.plot(rows["threshold"], 100 * rows["value"], line, label=method)
+    for at, name in marks.items():
+        axes.axvline(at, color="0.6", lw=0.8)
+        axes.text(at, axes.get_ylim()[0], f" {name}", fontsize=7, va="bottom")
+    axes.set(xlabel="threshold T (fraction of the map's maximum)", ylabel="mIoU (%)")
+    axes.legend(fontsize=7, loc="upper right")
+    return figure
+
+
 def heatmap(values: np.ndarray, labels: Sequence[str], *, title: str, axes: plt.Axes, limit: float = 1.0) -> None:
     """Draw a symmetric matrix in [-limit, limit] with its numbers."""
     sns.heatmap(

@@ -55,7 +55,19 @@ def ranked(b: Tensor, c: int, among: Sequence[int] | None = None) -> list[int]:
     return sorted(others, key=lambda j: -float(b[c, j]))
 
 
-def by_rank(b: Tensor, positions: Sequence[int] = RANK_A, *, of: int = POSITIONS_OF) -> Selection:
+def spread(positions: Sequence[int], count: int) -> list[float]:
+    """Return `count` positions over the same range of the list: the paper's own for as many as it has.
+
+    >>> spread(RANK_A, 4), spread(RANK_A, 2)
+    ([3.0, 9.0, 14.0, 17.0], [3.0, 17.0])
+    """
+    at = torch.linspace(0, len(positions) - 1, count).double()
+    low = at.floor().long().clamp(max=len(positions) - 2)
+    known = torch.tensor(positions, dtype=torch.float64)
+    return (known[low] + (at - low) * (known[low + 1] - known[low])).tolist()
+
+
+def by_rank(b: Tensor, positions: Sequence[float] = RANK_A, *, of: int = POSITIONS_OF) -> Selection:
     """Return for every class the classes at fixed `positions` (from 1) of its list of other classes.
 
     The paper's positions are those of a list of `of` classes; on a list of another length they are scaled and kept

@@ -88,6 +88,16 @@ def interval(draws: np.ndarray) -> dict[str, float]:
     return {"value": draws[0], "low": low, "high": high}
 
 
+def verdict(low: float, high: float, wanted: int) -> str:
+    """Return holds, fails or undecided for a difference with interval [low, high] that should be `wanted` (+1, -1).
+
+    >>> verdict(0.1, 0.4, +1), verdict(0.1, 0.4, -1), verdict(-0.1, 0.4, +1)
+    ('holds', 'fails', 'undecided')
+    """
+    low, high = sorted((wanted * low, wanted * high))
+    return "holds" if low > 0 else "fails" if high < 0 else "undecided"
+
+
 def resample(
     table: pd.DataFrame,
     *,
@@ -148,13 +158,15 @@ def resample(
             }
         weights = support if average == "weighted" else np.ones(means[metrics[0]].shape[1])
         for metric in metrics:
-            found[method, metric] = _mean(means[metric], weights), counts[metric]
+            found[method, metric] = mean_of_known(means[metric], weights), counts[metric]
         for name, (first, second) in HARMONIC.items():
             if first in means and second in means:
                 if harmonic == "per-class":
-                    value = _mean(harmonic_mean(means[first], means[second]), weights)
+                    value = mean_of_known(harmonic_mean(means[first], means[second]), weights)
                 else:
-                    value = harmonic_mean(_mean(means[first], weights), _mean(means[second], weights))
+                    value = harmonic_mean(
+                        mean_of_known(means[first], weights), mean_of_known(means[second], weights)
+                    )
                 found[method, name] = value, counts[first]
     return found
 
@@ -163,7 +175,7 @@ def _grid(cell: np.ndarray, values: np.ndarray, images: int, classes: int) -> np
     return np.bincount(cell, values, images * classes).reshape(images, classes)
 
 
-def _mean(per_class: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def mean_of_known(per_class: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the weighted mean over the classes that have a value, for every resample."""
     known = ~np.isnan(per_class) * weights
     total = known.sum(1)

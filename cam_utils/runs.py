@@ -94,7 +94,7 @@ def trained(
     check_known("schedule", schedule, schedules.SCHEDULES)
     # Digits are generated: a few scenes tell all settings apart. Folders may differ in any image.
     identity = load("train", limit=8) if sample.name == "digits" else load("train")
-    origin = fingerprint(*models.read(weights).values()) if weights not in (None, "imagenet") else weights
+    origin = fingerprint(*models.read_state(weights).values()) if weights not in (None, "imagenet") else weights
     key = {
         "dataset": sample.name,
         "data": identity.fingerprint(),

@@ -62,6 +62,14 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
     "digits": _digits(),
     "digits-kernel-usage": _digits(head_lr=0.08),  # ten times the rate, as in the paper's two head rates
     "digits-softmax": _digits(loss="softmax"),
+    # ACoL starts from the trained trunk: from random weights branch A stays at chance, while branch B learns to
+    # read the class off the hole that the class's own map erased.
+    "digits-acol": (
+        Stage(
+            4, 0.001, batch_size=64, optimizer="adamw", weight_decay=0.01, one_cycle=True, keep="last",
+            augment="digits", loss="softmax",
+        ),
+    ),
     # Meng et al., Sec. 4.2; the optimiser and the augmentation are unstated (SPEC P2.d).
     "representative": (
         Stage(

@@ -22,8 +22,10 @@ from cam_utils.store import Store
 class Recipe:
     """One row of a table: which comparison classes, and how their maps become one.
 
-    selection: the comparison classes of every class, or None where the source has only one map per pair.
+    selection: the comparison classes of every class (none: the class is left out), or None where the source has
+    only one map per pair.
     multilayer: step A. multiply: times the last layer's map, or the layers' sum alone.
+    square: the last layer's map times itself, a control for step A (Sum times last of equal layers).
     joint: the ReLU follows the mean over the comparison classes, not each map (last layer only).
     """
 
@@ -31,8 +33,17 @@ class Recipe:
     selection: Selection | None = None
     multilayer: bool = False
     multiply: bool = True
+    square: bool = False
     joint: bool = False
     normalise: tuple[str, ...] = STAGES
+
+    def __post_init__(self) -> None:
+        check_stages(self.normalise)
+        if self.multilayer + self.square + self.joint > 1:
+            raise ValueError(f"recipe {self.name}: multilayer, square and joint exclude each other")
+        for label, chosen in enumerate(self.selection or []):
+            if label in chosen:
+                raise ValueError(f"recipe {self.name}: class {label} is compared with itself")
 
 
 def evaluate_maps(
@@ -55,7 +66,8 @@ def evaluate_maps(
     whose object the crop has cut away has no IoU. Other labels' objects count as background. `preprocess` maps
     images in [0, 1] to the networks' input. With `folder` the table is written in parts and a later call resumes.
     Columns: image_index, image, label, class, method, truth, and per threshold T area_T, hit_T, seg_area_T,
-    seg_hit_T (pixels). Raises ValueError for recipes that share a name or none at all.
+    seg_hit_T (pixels). Raises ValueError for recipes that share a name or none at all, and if no image has a pixel
+    of any of the classes.
     """
     names = [recipe.name for recipe in recipes]
     if not names or len(set(names)) < len(names):
@@ -80,7 +92,10 @@ def evaluate_maps(
         if len(rows):
             rows["image_index"] += batches[number].start
         store.write(number, rows)
-    return store.finish()
+    table = store.finish()
+    if not len(table):
+        raise ValueError(f"no annotated pixel of {len(chosen)} classes in {len(dataset)} images of {dataset.name}")
+    return table
 
 
 def truths(batch, dataset_classes: Sequence[str], classes: Sequence[str]) -> tuple[Pairs, Tensor, Tensor]:
@@ -99,14 +114,12 @@ def truths(batch, dataset_classes: Sequence[str], classes: Sequence[str]) -> tup
 
 
 def fused_maps(source: Source, x: Tensor, pairs: Pairs, recipes: Sequence[Recipe]) -> dict[str, Tensor]:
-    """Return every recipe's fused maps [P, h, w] of the pairs, at input size."""
-    return dict(_fused(source, x, pairs, recipes))
+    """Return every recipe's fused maps [P, h, w] of the pairs, at input size; of classes left out they are zero."""
+    return {name: maps for name, maps, _ in _fused(source, x, pairs, recipes)}
 
 
 def _fused(source: Source, x: Tensor, pairs: Pairs, recipes: Sequence[Recipe]):
-    """Yield (name, maps) recipe by recipe: only single comparisons' maps are held for all pairs."""
-    for recipe in recipes:
-        check_stages(recipe.normalise)
+    """Yield (name, maps, which pairs it explains) by recipe: only single comparisons' maps are held throughout."""
     labels = pairs.label.unique().tolist()
     count = 1 + max(labels)
     wanted = [[] for _ in range(count)]
@@ -117,10 +130,13 @@ def _fused(source: Source, x: Tensor, pairs: Pairs, recipes: Sequence[Recipe]):
     size = x.shape[-2:]
     single: dict[tuple, Tensor] = {}  # (label, form) -> one map per comparison class
     for recipe in recipes:
-        maps = x.new_zeros(len(pairs), *size)
-        form = (recipe.multilayer, recipe.multiply, recipe.normalise)
+        maps, explained = x.new_zeros(len(pairs), *size), torch.ones_like(pairs.label, dtype=torch.bool)
+        form = (recipe.multilayer, recipe.square, recipe.multiply, recipe.normalise)
         for label in labels:
             rows = (pairs.label == label).nonzero()[:, 0]
+            if recipe.selection is not None and not recipe.selection[label]:
+                explained[rows] = False
+                continue
             columns = wanted[label] if recipe.selection is not None else [0]
             picked = [columns.index(s) for s in recipe.selection[label]] if recipe.selection is not None else [0]
             if recipe.joint:
@@ -128,10 +144,11 @@ def _fused(source: Source, x: Tensor, pairs: Pairs, recipes: Sequence[Recipe]):
                 maps[rows] = fuse(layered([joint], size, normalise=recipe.normalise), normalise=recipe.normalise)
                 continue
             if (label, form) not in single:
-                layers = [m[rows][:, columns].relu() for m in (raw if recipe.multilayer else raw[-1:])]
+                used = raw if recipe.multilayer else raw[-1:] * (2 if recipe.square else 1)
+                layers = [m[rows][:, columns].relu() for m in used]
                 single[label, form] = layered(layers, size, multiply=recipe.multiply, normalise=recipe.normalise)
             maps[rows] = fuse(single[label, form][:, picked], normalise=recipe.normalise)
-        yield recipe.name, maps
+        yield recipe.name, maps, explained
 
 
 def _evaluate_batch(source, x, batch, recipes, dataset_classes, classes, thresholds) -> pd.DataFrame:
@@ -152,7 +169,7 @@ def _evaluate_batch(source, x, batch, recipes, dataset_classes, classes, thresho
     }
     facts["image"] = [batch.ids[i] for i in facts["image_index"]]
     tables = []
-    for name, maps in _fused(source, x, pairs, recipes):
+    for name, maps, explained in _fused(source, x, pairs, recipes):
         area, hit = miou.counts(maps, truth, valid[pairs.image], thresholds)
         won, highest = miou.winners(maps, image)
         seg_area, seg_hit = miou.counts(won, truth, valid[pairs.image], thresholds)
@@ -164,5 +181,6 @@ def _evaluate_batch(source, x, batch, recipes, dataset_classes, classes, thresho
             [torch.cat([area, hit, seg_area, seg_hit], 1), torch.cat([none, none, below, below_hit], 1)]
         )
         numbers = pd.DataFrame(cells.cpu().numpy(), columns=miou.columns(thresholds))
-        tables.append(pd.concat([pd.DataFrame({**facts, "method": name}), numbers], axis=1))
+        rows = pd.concat([pd.DataFrame({**facts, "method": name}), numbers], axis=1)
+        tables.append(rows[[*explained.tolist(), *[True] * len(shown)]])
     return pd.concat(tables, ignore_index=True)

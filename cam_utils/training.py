@@ -157,12 +157,15 @@ def train(
     `load(split, **options)` gives the datasets "train" and "val" (a partial of `data.load`). `accelerator`,
     `devices`, `strategy` and `precision` are Lightning's. Columns of the result: stage, epoch, lr, loss,
     val_loss, val_f1 (macro, in [0, 1]; p > 0.5, or with softmax the first class). Raises RuntimeError if the loss
-    is not finite.
+    is not finite, ValueError for a dataset without images.
     """
     rows = []
     for number, stage in enumerate(schedule, start=1):
         unfreeze_top(model.features, stage.unfrozen)
         pairs = [PixelsAndLabels(load(split, **stage.data)) for split in ("train", "val")]
+        for split, images in zip(("training", "validation"), pairs, strict=True):
+            if not len(images):
+                raise ValueError(f"no {split} image for stage {number} of the training")
         generator = torch.Generator().manual_seed(seed + number)
         loaders = [
             DataLoader(p, stage.batch_size, shuffle=i == 0, num_workers=workers, generator=generator)

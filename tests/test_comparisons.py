@@ -111,6 +111,56 @@ def test_networks_of_pairs_explain_both_of_their_classes(digits):
                 torch.testing.assert_close(maps[p, s], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_difference_of_a_networks_logits_forgets_what_its_rows_share(digits):
+    _, images, _ = digits
+    network = models.build("digits", 2, seed=3).eval()
+    pairs = pairs_of(torch.tensor([[1, 1], [1, 0], [0, 1]], dtype=torch.bool))
+
+    def last(score):
+        source = comparisons.NetworkPairs(lambda c, s: network, lambda m: [m.features], 2, "test", score)
+        return source.layer_maps(images, pairs, [[1], [0]], False)[0]
+
+    logit, difference = last("logit"), last("difference")
+    torch.testing.assert_close(
+        difference[0, 1], logit[0, 1] - logit[1, 0], rtol=1e-4, atol=1e-6
+    )  # image 0 has both
+    torch.testing.assert_close(difference[0, 1], -difference[1, 0])
+    network.head.weight.data += torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(last("difference"), difference, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(last("logit"), logit, rtol=0.1, atol=1e-3)
+    with pytest.raises(ValueError, match="unknown score 'logits'"):
+        last("logits")
+
+
+def test_a_square_at_t_is_the_map_at_the_root_of_t(digits):
+    model, images, weights = digits
+    pairs = pairs_of(PRESENT)
+    source = comparisons.HeadPairs(model, comparisons.layers_of(model.features, "digits"), weights)
+    one = [[1], [0], [3], [2], [0]]
+    found = segment.fused_maps(source, images, pairs, [Recipe("m", one), Recipe("m2", one, square=True)])
+    torch.testing.assert_close(found["m"] ** 2, found["m2"], rtol=1e-4, atol=1e-6)
+
+
+def test_an_ignored_pixel_and_a_class_outside_the_choice_count_nowhere():
+    scenes = list(data.load("digits", "val", n=4))
+    ignore = torch.zeros(96, 96, dtype=torch.bool)
+    ignore[:, :48] = True
+    batch = data.collate([scene._replace(ignore=ignore) for scene in scenes])
+    names = tuple("0123456789")
+    chosen = tuple(names[c] for c in range(10) if c != int(scenes[0].objects[0]))
+    pairs, truth, valid = segment.truths(batch, names, chosen)
+    assert not valid[:, :, :48].any()
+    assert {chosen[c] for c in pairs.label.tolist()} <= set(chosen)
+    rows = segment._evaluate_batch(
+        comparisons.Direct(lambda x, p: torch.ones(len(p), *x.shape[-2:]), "one"),
+        batch.images, batch, [Recipe("one")], names, chosen, (0.5,),
+    )  # fmt: skip
+    real = rows[rows["class"] != "background"]
+    assert (real["area_0.5"] == 96 * 48).all()  # the valid half
+    assert real["truth"].tolist() == [int(t[:, 48:].sum()) for t in truth]
+    assert real["hit_0.5"].tolist() == real["truth"].tolist()
+
+
 @pytest.mark.parametrize("name", [n for n in comparisons.LAYERS if n != "digits"])
 def test_layers_shrink_towards_the_last(name):
     model = models.build(name, 3).eval()
@@ -154,8 +204,8 @@ def test_evaluation_resumes_without_a_second_pass(digits, tmp_path):
     weights = torch.randn(10, 10, 64, generator=torch.Generator().manual_seed(3))
     scenes = data.load("digits", "val", n=7)
     source = comparisons.HeadPairs(model, [model.features], weights)
-    recipes = [Recipe("All", [[j for j in range(10) if j != c] for c in range(10)]), Recipe("one", [[1]] * 10)]
-    recipes[1] = Recipe("one", [[1 if c != 1 else 0] for c in range(10)])
+    every = [[j for j in range(10) if j != c] for c in range(10)]
+    recipes = [Recipe("All", every), Recipe("vs 1", [[1] if c != 1 else [] for c in range(10)])]
     run = {"preprocess": model.preprocess, "batch_size": 3, "progress": False}
     whole = segment.evaluate_maps(source, scenes, recipes, **run)
     calls, interrupted = [], copy.copy(source)
@@ -175,6 +225,8 @@ def test_evaluation_resumes_without_a_second_pass(digits, tmp_path):
     resumed = segment.evaluate_maps(interrupted, scenes, recipes, folder=tmp_path, **run)
     assert calls == [3, 3, 3, 1]  # the first part was not made again
     assert resumed.equals(whole)
+    explained = resumed[resumed["class"] != "background"].groupby("method")["class"]
+    assert set(explained.unique()["All"]) - set(explained.unique()["vs 1"]) == {"1"}  # never against itself
     with pytest.raises(ValueError, match="rows of another evaluation"):
         segment.evaluate_maps(source, scenes, recipes[:1], folder=tmp_path, **run)
 
@@ -188,3 +240,13 @@ def test_bad_questions_say_what_is_wrong(digits):
     scenes = data.load("digits", "val", n=1)
     with pytest.raises(ValueError, match="recipes with different names"):
         segment.evaluate_maps(None, scenes, [Recipe("a"), Recipe("a")], preprocess=None)
+    with pytest.raises(ValueError, match="recipe a: class 1 is compared with itself"):
+        Recipe("a", [[1], [0, 1]])
+    with pytest.raises(ValueError, match="recipe a: multilayer, square and joint exclude each other"):
+        Recipe("a", multilayer=True, joint=True)
+    bare = data.load("digits", "val", n=1, objects=(1.0,))
+    absent = [name for name in bare.classes if name != bare.classes[int(bare.labels[0].argmax())]]
+    with pytest.raises(ValueError, match="no annotated pixel of 9 classes in 1 images of digits"):
+        segment.evaluate_maps(
+            comparisons.Direct(None, "x"), bare, [Recipe("a")], preprocess=lambda x: x, classes=absent
+        )

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from cam_utils import data, finetune, models
+from cam_utils import data, finetune, models, runs, schedules
 from cam_utils.data.single import SingleLabel, single_label_counts
 from cam_utils.finetune import PairSchedule, train_pairs
 
@@ -125,3 +125,35 @@ def test_a_class_without_its_own_images_is_named():
         SingleLabel(scenes)
     with pytest.raises(ValueError, match="expected two or more of the dataset's classes, got 3"):
         SingleLabel(scenes, ["3"])
+    assert len(SingleLabel(scenes, strict=False)) == 8
+    assert len(SingleLabel(scenes, bare, strict=False) if len(bare) > 1 else ()) == 0
+
+
+def test_loaded_networks_stay_within_their_budget(start, scenes, tmp_path):
+    found = run(start, scenes, tmp_path)
+    found.budget = 2 * found.path(0, 1).stat().st_size
+    nets = [found(*pair) for pair in PAIRS]
+    assert list(found._loaded) == PAIRS[1:]
+    assert found(*PAIRS[2]) is nets[2]
+    assert found(*PAIRS[0]) is not nets[0]  # read again
+
+
+def test_a_network_of_the_real_sample_trains_although_validation_lacks_classes(
+    coco_root, squeezenet_weights, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(
+        schedules.SCHEDULES, "one", (schedules.Stage(1, 1e-4, batch_size=24, optimizer="adam", loss="softmax"),)
+    )
+
+    def load(split, **options):
+        images = data.load("coco2017", split, root=coco_root, size=64, resize="crop", **options)
+        return SingleLabel(images, ("elephant", "giraffe", "dog"), strict=split == "train")
+
+    model, path = runs.trained(
+        load, network="squeezenet1_0", head="linear", schedule="one", weights=str(squeezenet_weights),
+        folder=tmp_path, progress=False,
+    )  # fmt: skip
+    assert path.exists()
+    assert model.head.out_features == 3
+    found = run(model, load("train"), tmp_path / "pairs", pairs=[(0, 1), (1, 2)], network="squeezenet1_0")
+    assert found(0, 1)(torch.zeros(1, 3, 64, 64)).shape == (1, 2)

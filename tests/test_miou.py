@@ -127,6 +127,17 @@ def test_means_by_hand_and_intervals_around_them():
     assert (equal["value"], equal["low"], equal["high"]) == (0, 0, 0)  # the same images in both
 
 
+def test_a_class_without_images_is_left_out_of_its_resample_and_comparisons_need_the_same_classes():
+    table = pd.concat([small(["x"]), small(["y"]).assign(**{"class": "b", "label": 1, "image_index": 2})])
+    both = pd.concat([table, small(["y"])], ignore_index=True)
+    iou, mean = miou.miou(both[both["method"] == "y"], resamples=200)["y"]
+    missing = np.isnan(iou).any(1)
+    assert missing.any()  # some resamples drew only images of one class
+    np.testing.assert_allclose(mean[missing], np.nanmax(iou[missing], axis=1))
+    with pytest.raises(ValueError, match="x and y explain different classes"):
+        miou.differences(both, [("x", "y")])
+
+
 def test_bad_questions_say_what_is_wrong():
     table = small(["x"])
     with pytest.raises(ValueError, match="unknown definition of mIoU 'm1'"):
@@ -147,3 +158,34 @@ def test_an_object_that_the_crop_cut_away_is_not_explained():
     pairs, truth, _ = segment.truths(data.collate([gone, scenes[1]]), tuple("0123456789"), tuple("0123456789"))
     assert set(pairs.image.tolist()) == {1}
     assert truth.flatten(1).any(1).all()
+
+
+def test_the_published_tables_are_read_under_one_name_per_method():
+    single, below = miou.paper_matrix()
+    assert single.shape == (20, 20)
+    assert int(single.notna().to_numpy().sum()) == 380
+    beats = (single > below.loc["Grad-CAM"].drop("avg")).to_numpy().sum()
+    assert beats == 296  # SPEC R3
+    np.testing.assert_allclose(single.max(), below.loc["Top1"].drop("avg"))  # the best single pair of each class
+    np.testing.assert_allclose(below.drop(columns="avg").mean(axis=1), below["avg"], atol=0.03)
+    columns = [set(miou.paper_rows(number).index) for number in (2, 3, 4)]
+    assert columns[0] == columns[1] == columns[2]
+    assert len(columns[0]) == 15
+    assert miou.paper_rows(4).loc["Rank-a+F", "VGG-19"] == miou.paper_rows(4).loc["S-1+A+F", "VGG-19"]  # r5
+    five = miou.paper_rows(5)
+    assert five.loc["Grad-CAM", ("VOC12", "val")] == five.loc["Grad-CAM", ("VOC12", "train")]  # r2
+    with pytest.raises(ValueError, match="unknown table of mIoU '1'"):
+        miou.paper_rows(1)
+
+
+def test_single_comparisons_become_a_matrix():
+    rows = [
+        {"image_index": 0, "label": k, "class": c, "method": f"vs {s}", "truth": 4, "area_0.15": 4, "hit_0.15": hit}
+        for k, c in enumerate("ab")
+        for s, hit in (("a", 4), ("b", 2))
+        if s != c
+    ]
+    found = miou.matrix(pd.DataFrame(rows), ["a", "b"])
+    assert found.loc["b", "a"] == pytest.approx(2 / 6)  # class a compared with b
+    assert found.loc["a", "b"] == 1
+    assert np.isnan(found.loc["a", "a"])

@@ -78,6 +78,17 @@ def test_checkpoint_round_trip_and_refusals(tmp_path):
         models.load_checkpoint(tmp_path / "none.pt")
 
 
+def test_a_digits_network_may_start_from_another(tmp_path):
+    first = models.build("digits", 4, seed=1)
+    models.save_checkpoint(tmp_path / "a.pt", first, name="digits", head="linear", classes="abcd")
+    for name in ("digits", "digits-acol"):
+        second = models.build(name, 3, seed=2, weights=tmp_path / "a.pt")
+        for a, b in zip(first.features.parameters(), second.features.parameters(), strict=True):
+            assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="does not fit the features of digits-cbam"):
+        models.build("digits-cbam", 3, weights=tmp_path / "a.pt")
+
+
 def test_names_and_weights_that_do_not_fit_are_refused(tmp_path, squeezenet_weights):
     with pytest.raises(ValueError, match="unknown network 'resnet5'; did you mean 'resnet50'"):
         models.build("resnet5", 3)

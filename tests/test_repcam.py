@@ -38,9 +38,22 @@ def test_the_objective_never_decreases(seed):
     found = repcam.cluster(random_b(20, seed), seed=seed, restarts=3)
     assert len(found.history) > 1
     assert all(b > a for a, b in zip(found.history, found.history[1:], strict=False))
-    assert found.objective == found.history[-1]
+    owner = {c: group for group in found.members for c in group}
+    b = random_b(20, seed)
+    means = [sum(float(b[c, j]) for j in owner[c] if j != c) / (len(owner[c]) - 1) for c in range(20)]
+    assert found.objective == pytest.approx(sum(means) / 20)  # what it says it reached, counted again
     assert min(map(len, found.members)) >= 4
     assert sorted(c for group in found.members for c in group) == list(range(20))
+
+
+def test_every_move_raises_the_objective(monkeypatch):
+    states, within = [], repcam.within
+    monkeypatch.setattr(repcam, "within", lambda b, groups: states.append(groups.clone()) or within(b, groups))
+    b = random_b(20, 1)
+    groups, history = repcam._climb(b, torch.arange(20) % 4, 4, 4, 100)
+    assert within(b, groups) == history[-1] > history[0]
+    refused = [s for s in states if within(b, s) < history[0]]
+    assert refused  # the paper's rule would have made these moves
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -97,6 +110,14 @@ def test_positions_scale_to_other_numbers_of_classes():
     for n in range(5, 30):
         for chosen in repcam.by_rank(torch.rand(n, n)):
             assert len(set(chosen)) == 4
+
+
+def test_other_numbers_of_representatives_span_the_same_range():
+    b = torch.arange(20.0, 0, -1).expand(20, 20)
+    for count in range(2, 20):
+        chosen = repcam.by_rank(b, repcam.spread(repcam.RANK_A, count))[0]
+        assert len(set(chosen)) == count
+    assert repcam.by_rank(b, repcam.spread(repcam.RANK_A, 2))[0] == [3, 17]
 
 
 def test_random_representatives_are_others_and_differ():

@@ -1,6 +1,7 @@
 """Train and evaluate the digits networks of the book: `make checkpoints` (committed) and `make study` (measured).
 
-checkpoints: co-occurring and independent scenes x both heads, seed 0, into data/checkpoints.
+checkpoints: co-occurring and independent scenes x both heads, and chapter 2's networks of one digit per scene,
+seed 0, into data/checkpoints.
 study: the same over three seeds, and the heads under each other's learning rate, evaluated into
 data/results/minmax_digits.csv.
 Both resume: what is already trained or evaluated is not done again.
@@ -22,6 +23,7 @@ from cam_utils.store import code_fingerprint, fingerprint
 CO_OCCURRENCE = (0.9, 0.0)
 HEADS = ("linear", "kernel-usage")
 SEEDS = (0, 1, 2)
+ONE_DIGIT = {"digits": "digits-softmax", "digits-cbam": "digits-softmax", "digits-acol": "digits-acol"}  # schedules
 METHODS = ("cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam")
 SCENES = 200
 
@@ -116,6 +118,14 @@ def main() -> None:
         folder = data.DATA / "checkpoints"
         for setting in settings(SEEDS[:1]):
             model_of(setting, folder)
+        load, trunk = partial(data.load, "digits", objects=(1.0,)), None
+        for network, schedule in ONE_DIGIT.items():
+            weights = str(trunk) if network == "digits-acol" else None
+            _, path = runs.trained(
+                load, network=network, head="linear", schedule=schedule, weights=weights, folder=folder,
+                progress=False,
+            )  # fmt: skip
+            trunk = trunk or path
         return
     started, origin = time.time(), runs.provenance()  # the tree's state before this writes into it
     target = data.DATA / "results" / "minmax_digits.csv"

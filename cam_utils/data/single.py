@@ -13,7 +13,8 @@ class SingleLabel(Dataset):
     """The images of `dataset` with exactly one label, which is one of `classes`; labels are one-hot of these.
 
     An image that shows both classes of a pair has two labels, so it never trains that pair (SPEC r16). `target`
-    [N] holds each image's class index. Raises ValueError for a class without such an image, or none to choose from.
+    [N] holds each image's class index. Raises ValueError for fewer than two classes, and for a class without such
+    an image unless `strict` is False (validation images may lack a class).
 
     >>> from cam_utils import data
     >>> scenes = SingleLabel(data.load("digits", "val", n=40, objects=(1.0,)), classes=("3", "8"))
@@ -21,14 +22,14 @@ class SingleLabel(Dataset):
     (('3', '8'), 1)
     """
 
-    def __init__(self, dataset: Dataset, classes: Sequence[str] | None = None) -> None:
+    def __init__(self, dataset: Dataset, classes: Sequence[str] | None = None, *, strict: bool = True) -> None:
         counts = single_label_counts(dataset)
         chosen = tuple(dataset.classes) if classes is None else tuple(classes)
         unknown = [name for name in chosen if name not in dataset.classes]
         if unknown or len(chosen) < 2:
             raise ValueError(f"expected two or more of the dataset's classes, got {', '.join(chosen) or 'none'}")
         bare = [name for name in chosen if not counts[name]]
-        if bare:
+        if bare and strict:
             raise ValueError(
                 f"{len(bare)} of {len(chosen)} classes have no single-label image in {dataset.name} "
                 f"{dataset.split}: {', '.join(bare[:5])}{', ...' if len(bare) > 5 else ''}; leave them out"
