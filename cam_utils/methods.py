@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from cam_utils import cams, scorecam
+from cam_utils import cams, scorecam, sscam
 from cam_utils.cams import Pairs
 from cam_utils.capture import Capture, head_gradients
 from cam_utils.names import check_known
@@ -22,7 +22,11 @@ FROM_GRADIENTS = {
     "d-minmax-grad-cam": cams.d_minmax_grad_cam,
 }
 FROM_SCORES = {"score-cam": scorecam.score_cam}
-METHODS = (*FROM_WEIGHTS, *FROM_GRADIENTS, *FROM_SCORES)
+SMOOTHED = {  # options of cam_utils.sscam.ss_cam: Algorithm 1, and Approach 1 (the mean over noisy masks)
+    "ss-cam": {},
+    "ss-cam-mean": {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": False},
+}
+METHODS = (*FROM_WEIGHTS, *FROM_GRADIENTS, *FROM_SCORES, *SMOOTHED)
 USES_SET = {name for name in METHODS if "minmax" in name}  # the map depends on the other labels explained
 
 
@@ -73,7 +77,7 @@ def raw_maps(
     activations = captured.activations.detach()
     weights = linear_head(model, captured)
     grads = None
-    if any(m in FROM_GRADIENTS for m in methods):
+    if any(m in FROM_GRADIENTS or (m == "ss-cam" and weights is None) for m in methods):
         grads = head_gradients(captured, pairs) if weights is None else _constant(weights, activations, pairs)
     found = {}
     for method in methods:
@@ -87,10 +91,25 @@ def raw_maps(
             found[method] = FROM_WEIGHTS[method](activations, weights, pairs)
         elif method in FROM_GRADIENTS:
             found[method] = FROM_GRADIENTS[method](activations, grads, pairs)
-        else:
+        elif method in FROM_SCORES:
             with torch.no_grad():
                 found[method] = FROM_SCORES[method](images, activations, pairs, score, chunk=chunk)
+        else:
+            signs = None  # Approach 1 weighs no channel
+            if method == "ss-cam":
+                signs = _signed(model, weights, grads, pairs)
+            with torch.no_grad():
+                found[method] = sscam.ss_cam(
+                    images, activations, pairs, score, weights=signs, chunk=chunk, **SMOOTHED[method]
+                )
     return found
+
+
+def _signed(model: nn.Module, weights: Tensor | None, grads: Tensor, pairs: Pairs) -> Tensor:
+    """Return w of SS-CAM's Eq. 15: the head's weights, else those the model names, else Grad-CAM's (SPEC P3.b)."""
+    if weights is None and hasattr(model, "class_weights"):
+        weights = model.class_weights()
+    return weights[pairs.label] if weights is not None else grads.sum((-2, -1))
 
 
 def _constant(weights: Tensor, activations: Tensor, pairs: Pairs) -> Tensor:

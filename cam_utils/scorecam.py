@@ -1,19 +1,56 @@
-"""Score-CAM: channels weighted by the score of the image seen through them; no gradient is needed.
+"""Score-CAM and Ablation-CAM: channels weighted by what the score does when they are shown, or removed.
 
 The score is a callable `score(images [N, 3, h, w]) -> scores [N, L]` (probabilities in the papers). One masked
-forward scores all labels at once, so the cost of an image does not depend on how many labels are explained.
+forward scores all labels at once, so the cost of an image does not depend on how many labels are explained. SS-CAM
+is in :mod:`cam_utils.sscam`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
 from cam_utils import maps
 from cam_utils.cams import Pairs, weighted_sum
 
 Score = Callable[[Tensor], Tensor]
+FIRST_CHUNK = 64  # on a GPU, if none is given; doubled while memory lasts
+
+
+def forwards(
+    score: Score,
+    make: Callable[[Tensor], Tensor],
+    count: int,
+    *,
+    chunk: int | None,
+    gpu: bool,
+    progress: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (indices, score(make(indices))) for 0..count-1, `chunk` at a time.
+
+    chunk=None: 32 on a CPU; on a GPU it starts at 64 and doubles until memory is full. Where memory does not
+    suffice the chunk is halved and the same items are tried again, so `make` must give the same images each time.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"expected chunk >= 1 (masked images per forward), got {chunk}")
+    size, grow, at = chunk or (FIRST_CHUNK if gpu else 32), chunk is None and gpu, 0
+    with tqdm(total=count, desc="masked forwards", **({} if progress else {"disable": True})) as bar:
+        while at < count:
+            index = torch.arange(at, min(at + size, count))
+            try:
+                out = score(make(index).contiguous(memory_format=torch.channels_last))
+            except torch.cuda.OutOfMemoryError:
+                if size == 1:
+                    raise
+                torch.cuda.empty_cache()
+                size, grow = size // 2, False
+                continue
+            yield index, out
+            at += len(index)
+            bar.update(len(index))
+            size = 2 * size if grow else size
 
 
 def channel_scores(
@@ -21,7 +58,7 @@ def channel_scores(
     activations: Float[Tensor, "batch channels height width"],
     score: Score,
     *,
-    chunk: int = 32,
+    chunk: int | None = 32,
 ) -> Float[Tensor, "batch channels labels"]:
     """Return C_k = f(x * s(U(A^k))) of every channel and label (Wang et al. 2020, Eqs. 7-8 without baseline).
 
@@ -31,17 +68,17 @@ def channel_scores(
 
     Raises ValueError if `chunk` is below 1.
     """
-    if chunk < 1:
-        raise ValueError(f"expected chunk >= 1 (masked images per forward), got {chunk}")
     image, channel = activations.flatten(2).abs().amax(-1).nonzero(as_tuple=True)  # the live channels
+
+    def masked(index: Tensor) -> Tensor:
+        i, k = image[index], channel[index]
+        return images[i] * maps.minmax(maps.upsample(activations[i, k], images.shape[-2:]))[:, None]
+
     scores = None
-    for i, k in zip(image.split(chunk), channel.split(chunk), strict=True):
-        mask = maps.minmax(maps.upsample(activations[i, k], images.shape[-2:]))  # [n, h, w]
-        masked = (images[i] * mask[:, None]).contiguous(memory_format=torch.channels_last)
-        out = score(masked)  # [n, L]
+    for index, out in forwards(score, masked, len(image), chunk=chunk, gpu=images.is_cuda):
         if scores is None:
             scores = out.new_zeros(*activations.shape[:2], out.shape[1])
-        scores[i, k] = out
+        scores[image[index], channel[index]] = out
     if scores is None:  # every channel of every image is dead: no map has anything to weigh
         scores = torch.zeros_like(score(images))[:, None].repeat(1, activations.shape[1], 1)
     return scores
@@ -53,7 +90,7 @@ def score_cam(
     pairs: Pairs,
     score: Score,
     *,
-    chunk: int = 32,
+    chunk: int | None = 32,
 ) -> Float[Tensor, "pairs tall wide"]:
     """Return Score-CAM maps ReLU(sum_k C_k U(A^k)) at input resolution.
 
@@ -66,4 +103,46 @@ def score_cam(
     [[[0.0, 1.0]]]
     """
     alpha = channel_scores(images, activations, score, chunk=chunk)[pairs.image, :, pairs.label]  # [P, K]
+    return upsampled_sum(images, activations, alpha, pairs)
+
+
+def upsampled_sum(images: Tensor, activations: Tensor, alpha: Tensor, pairs: Pairs) -> Tensor:
+    """Return ReLU(sum_k alpha_k U(A^k)) [P, h, w]: U is linear, so the sum is upsampled, and not every channel."""
     return maps.upsample(weighted_sum(activations, alpha.to(activations.dtype), pairs), images.shape[-2:]).relu()
+
+
+def ablation_cam(
+    activations: Float[Tensor, "batch channels height width"],
+    pairs: Pairs,
+    rest: Score,
+    *,
+    chunk: int | None = None,
+    progress: bool = False,
+) -> Float[Tensor, "pairs height width"]:
+    """Return Ablation-CAM: ReLU(sum_k alpha_k A^k), alpha_k = (S - S without channel k) / S (Desai et al. 2020).
+
+    `rest` maps activations [N, K, H, W] to scores [N, L]. One forward without a channel serves all labels of its
+    image. Where S is 0 the ratio is undefined: alpha is 0.
+
+    >>> A = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    >>> rest = lambda a: a[:, :1].sum((2, 3))  # reads the first channel only
+    >>> ablation_cam(A, Pairs(*torch.zeros(3, 1, dtype=torch.long)), rest).tolist()
+    [[[1.0, 2.0]]]
+    """
+    channels, whole = activations.shape[1], rest(activations)  # [B, L]
+    live = activations.flatten(2).abs().amax(-1).nonzero()  # without a channel of zeros nothing changes
+
+    def without(index: Tensor) -> Tensor:
+        image, channel = live[index.to(live.device)].T
+        ablated = activations[image].clone()
+        ablated[torch.arange(len(image), device=image.device), channel] = 0
+        return ablated
+
+    drop = whole.new_zeros(len(whole), channels, whole.shape[1])
+    for index, out in forwards(rest, without, len(live), chunk=chunk, gpu=activations.is_cuda, progress=progress):
+        image, channel = live[index.to(live.device)].T
+        drop[image, channel] = whole[image] - out
+    own = whole[pairs.image, pairs.label][:, None]
+    part = drop[pairs.image, :, pairs.label]
+    alpha = torch.where(own == 0, 0.0, part / torch.where(own == 0, 1.0, own))
+    return weighted_sum(activations, alpha.to(activations.dtype), pairs).relu()

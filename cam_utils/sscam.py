@@ -1,0 +1,170 @@
+"""SS-CAM (Naidu and Michael): Score-CAM whose scores are smoothed by noise, in every reading of the paper.
+
+Its Eq. 15 and Algorithm 1 disagree on where the noise goes, on scoring twice and on the softmax, so each is a
+parameter; the defaults are the algorithm's. All labels of an image share their masks, since a mask depends on a
+channel's weight only through its sign.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cam_utils import maps
+from cam_utils.cams import Pairs
+from cam_utils.names import check_known
+from cam_utils.scorecam import Score, forwards, upsampled_sum
+
+REDUCE = ("max", "mean")
+NOISE = ("input", "mask")
+
+
+def sign_mask(
+    activations: Float[Tensor, "items height width"], sign: Int[Tensor, " items"], size: tuple[int, int]
+) -> Float[Tensor, "items tall wide"]:
+    """Return s(U(w A)) for channels A and the signs of their weights w: s(U(A)), 1 - s(U(A)), or 0.
+
+    Min-max forgets the size of w and keeps its sign: for w < 0 the minimum and the maximum change places. A weight
+    of zero, and a constant channel, leave nothing to rescale: 0.
+
+    >>> A = torch.tensor([[[0.0, 1.0, 4.0]]])
+    >>> sign_mask(A, torch.tensor([-1]), (1, 3)).tolist() == maps.minmax(-3 * A).tolist()
+    True
+    """
+    raised = maps.upsample(activations, size)
+    scaled = maps.minmax(raised)
+    constant = activations.amax((-2, -1)) == activations.amin((-2, -1))
+    sign = torch.where(constant, 0, sign)[:, None, None]
+    return torch.where(sign > 0, scaled, torch.where(sign < 0, 1 - scaled, 0.0))
+
+
+def smoothed_weights(
+    images: Float[Tensor, "batch 3 tall wide"],
+    activations: Float[Tensor, "batch channels height width"],
+    pairs: Pairs,
+    score: Score,
+    *,
+    weights: Float[Tensor, "pairs channels"] | None = None,
+    draws: int = 10,
+    sigma: float = 4.0,
+    unit: float | Tensor = 1.0,
+    reduce: str = "max",
+    noise: str = "input",
+    rescore: bool = True,
+    softmax: bool = True,
+    baseline: Tensor | None = None,
+    seed: int = 0,
+    chunk: int | None = None,
+    progress: bool = False,
+) -> Float[Tensor, "pairs channels"]:
+    """Return SS-CAM's channel weights alpha (Naidu and Michael, Algorithm 1 by default).
+
+    Args:
+        score: probabilities (default of the paper) or logits of the images, all labels at once.
+        weights: w of Eq. 15, of which only the sign counts; None: all positive (Approach 1).
+        draws: N, noisy copies per mask. sigma: their standard deviation, in steps of `unit` of the images' own
+            values: 1 for normalised images, 1 / (255 std) [3, 1, 1] for a sigma on the 0-255 scale.
+        reduce: "max" (Eq. 14) or "mean" (Eq. 9) over the draws.
+        noise: on the masked "input" (Algorithm 1), or on the "mask" (Eq. 15), where sigma is in units of the mask.
+        rescore: score S_max * masked image once more (Algorithm 1), or take the reduced score itself (Eq. 14).
+        softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
+        seed: every (channel, sign, draw) has its own noise, whatever the chunk and the rest of the batch.
+        chunk: masked images per forward; None: 32 on a CPU, as many as fit on a GPU.
+
+    The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with `rescore`.
+    Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, or weights of another shape.
+    """
+    _check(pairs, activations, weights, draws, sigma, reduce, noise)
+    device, channels = images.device, activations.shape[1]
+    signs = torch.ones(len(pairs), channels, device=device) if weights is None else weights.sign()
+    flat = activations.flatten(2)
+    constant = (flat.amax(-1) == flat.amin(-1))[pairs.image]  # [P, K]
+    signs = torch.where(constant, 0, signs).long()
+    # A key per (image, channel, sign); what has no mask (sign 0) is one key per image.
+    channel = torch.where(signs == 0, 0, torch.arange(channels, device=device))
+    keys = (pairs.image[:, None] * channels + channel) * 3 + signs + 1
+    unique, inverse = keys.unique(return_inverse=True)  # [M], [P, K]
+    image, k, sign = unique // (3 * channels), unique // 3 % channels, unique % 3 - 1
+
+    copies = draws if sigma > 0 else 1  # without noise all draws are one
+
+    def noisy(index: Tensor) -> Tensor:
+        item, draw = (index // copies).to(device), index % copies
+        mask = sign_mask(activations[image[item], k[item]], sign[item], images.shape[-2:])[:, None]
+        x = images[image[item]]
+        if not sigma:
+            return x * mask
+        names = zip((unique[item] % (3 * channels)).tolist(), draw.tolist(), strict=True)
+        spread = sigma * torch.stack([_noise(images, seed, key, n) for key, n in names])
+        return x * (mask + spread) if noise == "mask" else x * mask + spread * unit
+
+    run = {"chunk": chunk, "gpu": images.is_cuda, "progress": progress}
+    reduced = None
+    for index, out in forwards(score, noisy, len(unique) * copies, **run):
+        if reduced is None:
+            reduced = out.new_full((len(unique), out.shape[1]), -torch.inf if reduce == "max" else 0.0)
+        item = (index // copies).to(device)[:, None].expand_as(out)
+        reduced.scatter_reduce_(0, item, out, "amax" if reduce == "max" else "sum")
+    reduced = reduced / copies if reduce == "mean" else reduced
+    found = reduced[inverse, pairs.label[:, None]]  # [P, K]
+    if rescore:
+        found = _rescored(images, activations, pairs, score, signs, found, run)
+    blank = torch.zeros_like(images[:1]) if baseline is None else baseline[None].to(images)
+    increase = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
+    return increase.softmax(1) if softmax else increase
+
+
+def _rescored(images, activations, pairs: Pairs, score: Score, signs: Tensor, scale: Tensor, run: dict) -> Tensor:
+    """Return the scores [P, K] of scale * masked image: the second pass of Algorithm 1, each pair's own."""
+    found = torch.empty_like(scale)
+
+    def scaled(index: Tensor) -> Tensor:
+        p, c = index // scale.shape[1], index % scale.shape[1]
+        mask = sign_mask(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])[:, None]
+        return images[pairs.image[p]] * mask * scale[p, c][:, None, None, None].to(images.dtype)
+
+    for index, out in forwards(score, lambda i: scaled(i.to(images.device)), scale.numel(), **run):
+        p, c = index.to(images.device) // scale.shape[1], index.to(images.device) % scale.shape[1]
+        found[p, c] = out.gather(1, pairs.label[p][:, None])[:, 0]
+    return found
+
+
+def _noise(images: Tensor, seed: int, key: int, draw: int) -> Tensor:
+    """Return standard normal noise [3, h, w] that depends on nothing but the seed, the mask and the draw."""
+    generator = torch.Generator(images.device).manual_seed((seed * 1_000_003 + key) * 1_009 + draw)
+    return torch.randn(images.shape[1:], generator=generator, device=images.device, dtype=images.dtype)
+
+
+def _check(pairs, activations, weights, draws, sigma, reduce, noise) -> None:
+    check_known("reduce", reduce, REDUCE)
+    check_known("noise", noise, NOISE)
+    if not isinstance(draws, int) or draws < 1:
+        raise ValueError(f"expected draws (N) as a whole number, 1 or more, got {draws!r}")
+    if not sigma >= 0:
+        raise ValueError(f"expected sigma >= 0, got {sigma}")
+    wanted = (len(pairs), activations.shape[1])
+    if weights is not None and tuple(weights.shape) != wanted:
+        raise ValueError(f"expected weights [P, K] = {list(wanted)}, got {list(weights.shape)}")
+    if activations.shape[-1] * activations.shape[-2] < 2:
+        raise ValueError(f"expected activations with spatial extent, got {tuple(activations.shape)}")
+
+
+def ss_cam(
+    images: Float[Tensor, "batch 3 tall wide"],
+    activations: Float[Tensor, "batch channels height width"],
+    pairs: Pairs,
+    score: Score,
+    **options,
+) -> Float[Tensor, "pairs tall wide"]:
+    """Return SS-CAM maps ReLU(sum_k alpha_k U(A^k)) at input resolution (Eq. 13; Naidu and Michael).
+
+    Options: those of :func:`smoothed_weights`, which gives alpha. A channel of negative weight is scored by its
+    inverted mask, and enters the sum with +A all the same, as printed.
+
+    >>> A = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
+    >>> pairs = Pairs(*torch.zeros(3, 1, dtype=torch.long))
+    >>> score = lambda x: x[:, 0, 0, 1:]  # likes the right pixel
+    >>> ss_cam(torch.ones(1, 3, 1, 2), A, pairs, score, sigma=0.0, rescore=False, softmax=False).tolist()
+    [[[0.0, 1.0]]]
+    """
+    alpha = smoothed_weights(images, activations, pairs, score, **options)
+    return upsampled_sum(images, activations, alpha, pairs)
