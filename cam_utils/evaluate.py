@@ -19,7 +19,7 @@ from cam_utils.cams import Pairs, pairs_of
 from cam_utils.capture import capture, last_spatial_layer
 from cam_utils.data.sizing import fit
 from cam_utils.methods import USES_SET, check_methods, raw_maps
-from cam_utils.models import IMAGENET, Classifier
+from cam_utils.models import IMAGENET, Classifier, Pretrained
 from cam_utils.names import check_known
 from cam_utils.regions import pixel_metrics
 from cam_utils.store import Store, fingerprint
@@ -161,6 +161,8 @@ def evaluate(
     methods: Sequence[str],
     *,
     folder: str | Path | None = None,
+    scores: str = "sigmoid",
+    explained: str = "both",
     threshold: float = 0.5,
     batch_size: int = 16,
     chunk: int = 64,
@@ -170,30 +172,28 @@ def evaluate(
 ) -> pd.DataFrame:
     """Return the pairs table: one row per (image, label, method), with every score and metric value.
 
-    Every image is explained against the labels it is predicted to have (p > `threshold`, the official protocol)
-    and against its annotated ones; where both sets agree one row serves both (columns `in_predicted`,
-    `in_annotated`). With `folder` the table is written in parts and a later call resumes after the last complete
-    one; the finished table is `pairs.parquet`. Raises ValueError if the folder holds another evaluation.
+    Every image is explained against the labels it is predicted to have (p > `threshold`, the official protocol;
+    with "softmax" scores the most probable class) and against its annotated ones; where both sets agree one row
+    serves both (columns `in_predicted`, `in_annotated`). `explained`: "both", or "predicted" or "annotated" alone.
+    With `folder` the table is written in parts and a later call resumes after the last complete one; the finished
+    table is `pairs.parquet`. Raises ValueError if the folder holds another evaluation.
     """
     check_methods(methods)
-    if len(dataset.classes) != model.head.out_features:
-        raise ValueError(f"the model has {model.head.out_features} labels, the dataset {len(dataset.classes)}")
+    check_known("score function", scores, SCORES)
+    check_known("explained", explained, ("both", "predicted", "annotated"))
+    if len(dataset.classes) != model.num_classes:
+        raise ValueError(f"the model has {model.num_classes} labels, the dataset {len(dataset.classes)}")
     batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
     model = model.to(device).eval()
-    plan = {
-        "dataset": dataset.fingerprint(),
-        "model": fingerprint(*model.state_dict().values()),
-        "methods": list(methods),
-        "threshold": threshold,
-        "batch_size": batch_size,
-    }
-    store = Store(folder, plan, len(batches))
+    how = {"scores": scores, "explained": explained, "threshold": threshold}
+    origin = {"dataset": dataset.fingerprint(), "model": fingerprint(*model.state_dict().values())}
+    store = Store(folder, {**origin, "methods": list(methods), **how, "batch_size": batch_size}, len(batches))
     todo = store.missing()
     indices = [index for i in todo for index in batches[i]]
     loader = iter(DataLoader(Subset(dataset, indices), None, num_workers=workers))
     for i in tqdm(todo, desc=f"evaluate {dataset.name}", **({} if progress else {"disable": True})):
         batch = data.collate([next(loader) for _ in batches[i]])
-        rows = evaluate_batch(model, batch, methods, dataset.classes, threshold=threshold, chunk=chunk)
+        rows = evaluate_batch(model, batch, methods, dataset.classes, chunk=chunk, **how)
         if len(rows):
             rows["image_index"] += batches[i].start
         store.write(i, rows)
@@ -201,20 +201,37 @@ def evaluate(
 
 
 @torch.no_grad()
-def evaluate_batch(model: Classifier, batch, methods, classes, *, threshold: float, chunk: int) -> pd.DataFrame:
+def evaluate_batch(
+    model: Classifier | Pretrained,
+    batch,
+    methods,
+    classes,
+    *,
+    scores: str,
+    explained: str,
+    threshold: float,
+    chunk: int,
+) -> pd.DataFrame:
     """Return the pairs table of one batch of samples."""
     x = model.preprocess(batch.images.to(model.mean.device)).contiguous(memory_format=torch.channels_last)
-    captured = capture(model, x, model.features)
-    p = captured.logits.sigmoid()
-    predicted, annotated = p > threshold, batch.labels.to(p.device) > 0
+    captured = capture(model, x, model.features, grads=isinstance(model, Pretrained))
+
+    def probability(images: Tensor) -> Tensor:
+        return SCORES[scores](model(images))
+
+    p = SCORES[scores](captured.logits.detach())
+    predicted = p == p.amax(1, keepdim=True) if scores == "softmax" else p > threshold
+    annotated = batch.labels.to(p.device) > 0
     same = (predicted == annotated).all(1)
-    image = torch.cat([torch.arange(len(x)), torch.arange(len(x))[~same.cpu()]]).to(p.device)
-    pairs = pairs_of(torch.cat([predicted, annotated[~same]]), image)
+    second = ~same if explained == "both" else torch.zeros_like(same)  # images with an annotated set of their own
+    groups = torch.cat([annotated if explained == "annotated" else predicted, annotated[second]])
+    every = torch.arange(len(x), device=p.device)
+    pairs = pairs_of(groups, torch.cat([every, every[second]]))
     if not len(pairs):
         return pd.DataFrame()
-    first = pairs.group < len(x)  # these groups are predicted sets; they are annotated ones too where both agree
-    sets = torch.cat([predicted, annotated[~same]])[pairs.group]
-    in_annotated = ~first | same[pairs.image]
+    first, sets = pairs.group < len(x), groups[pairs.group]
+    in_predicted = same[pairs.image] if explained == "annotated" else first
+    in_annotated = same[pairs.image] | (torch.ones_like(first) if explained == "annotated" else ~first)
     names = pd.Series(classes)
     facts = {
         "image_index": pairs.image.tolist(),
@@ -222,7 +239,7 @@ def evaluate_batch(model: Classifier, batch, methods, classes, *, threshold: flo
         "label": pairs.label.tolist(),
         "class": names[pairs.label.tolist()].tolist(),
         "set_size": sets.sum(1).tolist(),
-        "in_predicted": first.tolist(),
+        "in_predicted": in_predicted.tolist(),
         "in_annotated": in_annotated.tolist(),
         "is_annotated": annotated[pairs.image, pairs.label].tolist(),
         "p": p[pairs.image, pairs.label].double().tolist(),
@@ -233,9 +250,9 @@ def evaluate_batch(model: Classifier, batch, methods, classes, *, threshold: flo
     for method in methods:
         # Only the MinMax forms depend on the set C_x: for others a pair that stands in both sets is scored once.
         sub, back = (pairs, every) if method in USES_SET else (once, inverse)
-        raw = raw_maps([method], model, x, captured, sub, lambda masked: model(masked).sigmoid(), chunk=chunk)
+        raw = raw_maps([method], model, x, captured, sub, probability, chunk=chunk)
         masks = maps.masks(raw[method], x.shape[-2:])
-        kept, cut = (scores[back] for scores in _masked_scores(model, x, masks, sub, chunk))
+        kept, cut = (each[back] for each in _masked_scores(probability, x, masks, sub, chunk))
         before = p[pairs.image]
         values = {
             "p_masked": kept.gather(1, pairs.label[:, None])[:, 0],
@@ -259,13 +276,13 @@ def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:
     return Pairs(distinct[:, 0], distinct[:, 1], distinct[:, 0]), inverse
 
 
-def _masked_scores(model, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int) -> tuple[Tensor, Tensor]:
+def _masked_scores(probability, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int) -> tuple[Tensor, Tensor]:
     """Return p of the masked images and of their complements, [P, L] each: two forwards per pair."""
     kept, cut = [], []
     for mask, image in zip(masks[:, None].split(chunk), pairs.image.split(chunk), strict=True):
         shown = x[image] * mask
-        kept.append(model(shown).sigmoid())
-        cut.append(model(x[image] - shown).sigmoid())
+        kept.append(probability(shown))
+        cut.append(probability(x[image] - shown))
     return torch.cat(kept), torch.cat(cut)
 
 

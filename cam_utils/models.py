@@ -109,9 +109,54 @@ class Classifier(Normalised):
         self.dropout = nn.Dropout(dropout)
         self.head = head
 
+    @property
+    def num_classes(self) -> int:
+        """Number of labels L."""
+        return self.head.out_features
+
     def forward(self, images: Tensor) -> Tensor:
         pooled = self.features(images).mean((-2, -1))  # [B, K]
         return self.head(self.dropout(pooled))
+
+
+# name -> the layer that is explained, and the weights between it and the logits where there are any
+PRETRAINED = {
+    "resnet18": ("layer4", lambda net: net.fc.weight),
+    "resnet50": ("layer4", lambda net: net.fc.weight),
+    "squeezenet1_0": ("features", lambda net: net.classifier[1].weight[:, :, 0, 0]),
+    "vgg16": ("features", lambda net: None),  # three fully connected layers: no weight belongs to a channel
+}
+
+
+class Pretrained(Normalised):
+    """A torchvision classifier of ImageNet's 1,000 classes with its own head; logits [B, 1000]."""
+
+    def __init__(self, name: str, net: nn.Module) -> None:
+        super().__init__(IMAGENET)
+        self.net, (self._layer, self._weights) = net, PRETRAINED[name]
+        self.num_classes = 1000
+
+    @property
+    def features(self) -> nn.Module:
+        """The layer that maps are read from."""
+        return getattr(self.net, self._layer)
+
+    def class_weights(self) -> Tensor | None:
+        """Return the weights [1000, K] between the layer's channels and the logits, None without such a layer."""
+        weights = self._weights(self.net)
+        return None if weights is None else weights.detach()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+
+def pretrained(name: str, weights: str | Path | None = "imagenet") -> Pretrained:
+    """Return a torchvision classifier with its ImageNet weights: downloaded, or a state dict's path (None: random).
+
+    Raises as :func:`build`.
+    """
+    check_known("pretrained network", name, PRETRAINED)
+    return Pretrained(name, _filled(name, weights)).eval()
 
 
 def build(
@@ -176,7 +221,8 @@ def _start(features: nn.Module, name: str, weights: str | Path | None) -> None:
             raise ValueError(f"{weights} does not fit the features of {name}: {error}") from error
 
 
-def _backbone(builder: str, keep, weights: str | Path | None) -> tuple[nn.Module, int]:
+def _filled(builder: str, weights: str | Path | None) -> nn.Module:
+    """Return a torchvision network with the weights named, random ones for None."""
     net = torchvision.models.get_model(builder, weights=None)
     if weights == "imagenet":
         try:
@@ -192,7 +238,11 @@ def _backbone(builder: str, keep, weights: str | Path | None) -> tuple[nn.Module
             net.load_state_dict(read(weights))
         except RuntimeError as error:
             raise ValueError(f"{weights} is not a state dict of torchvision.models.{builder}: {error}") from error
-    features = keep(net)
+    return net
+
+
+def _backbone(builder: str, keep, weights: str | Path | None) -> tuple[nn.Module, int]:
+    features = keep(_filled(builder, weights))
     with torch.no_grad():
         channels = features.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
     features.train()
