@@ -10,7 +10,12 @@ from cam_utils import data
     [
         ("coco", "val", {}, "unknown dataset 'coco'; did you mean 'coco2017'"),
         ("COCO2017", "val", {}, "unknown dataset 'COCO2017'; did you mean 'coco2017'"),
-        ("mnist", "val", {}, r"unknown dataset 'mnist' \(valid: digits, coco2017, voc2007, voc2012\)"),
+        (
+            "mnist",
+            "val",
+            {},
+            r"unknown dataset 'mnist' \(valid: digits, coco2017, voc2007, voc2012, imagenet, stanford40\)",
+        ),
         ("digits", "validation", {}, r"unknown split of digits 'validation'.*valid: train, val\)"),
         ("coco2017", "trian", {}, "unknown split of coco2017 'trian'; did you mean 'train'"),
         ("voc2007", "trainvall", {}, "unknown split of voc2007 'trainvall'; did you mean 'trainval'"),

@@ -1,4 +1,4 @@
-"""Datasets with several labels per image: one `load` for all, one kind of `Sample` out of each.
+"""Datasets with one or several labels per image: one `load` for all, one kind of `Sample` out of each.
 
 >>> scenes = load("digits", "val", n=4)
 >>> len(scenes), scenes[0].image.shape, scenes.classes[:3]
@@ -11,14 +11,21 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from cam_utils.data import coco, digits, voc
+from cam_utils.data import coco, digits, imagenet, stanford40, voc
 from cam_utils.data.sample import Batch, Sample, collate
 from cam_utils.names import check_known
 
 __all__ = ["CACHE", "DATA", "LOADERS", "Batch", "Sample", "collate", "load"]
 
 DATA = Path(__file__).resolve().parents[2] / "data"
-LOADERS = {"digits": digits.load, "coco2017": coco.load, "voc2007": voc.load, "voc2012": voc.load}
+LOADERS = {
+    "digits": digits.load,
+    "coco2017": coco.load,
+    "voc2007": voc.load,
+    "voc2012": voc.load,
+    "imagenet": imagenet.load,
+    "stanford40": stanford40.load,
+}
 
 
 def __getattr__(name: str) -> Path:
@@ -41,7 +48,7 @@ def load(
     """Return a map-style dataset of `Sample`, with the labels of all its images known before any is decoded.
 
     Args:
-        name: "digits", "coco2017", "voc2007" or "voc2012".
+        name: "digits", "coco2017", "voc2007", "voc2012", "imagenet" or "stanford40".
         split: the dataset's own name of a part, such as "train" or "val".
         root: folder that holds the dataset in its official layout (digits needs none and ignores it).
         size: side of the square image in pixels; 96 for digits, 224 elsewhere.
@@ -52,9 +59,9 @@ def load(
     Returns: dataset with `name, split, classes, size, has_masks, ids, labels [N, L], fingerprint()`.
     Raises: ValueError (name, split, option), FileNotFoundError (folder or file), OSError (damaged file).
 
-    >>> load("digit", "val")
+    >>> load("digits", "vall")
     Traceback (most recent call last):
-    ValueError: unknown dataset 'digit'; did you mean 'digits'? (valid: digits, coco2017, voc2007, voc2012)
+    ValueError: unknown split of digits 'vall'; did you mean 'val'? (valid: train, val)
     """
     loader = LOADERS[check_known("dataset", name, LOADERS)]
     fixed = {"name", "split", "root", "size", "resize", "limit"}

@@ -28,8 +28,8 @@ class Annotation(NamedTuple):
 class Pictures(Dataset):
     """A map-style dataset of image files: `annotate(i, height, width)` says what image i shows.
 
-    Objects that the "crop" sizing cuts away entirely leave `objects`, `boxes`, `masks` and `flags`; their label
-    stays, because labels are the union of all annotated objects.
+    Labels are the union of `objects`, the class indices annotated in each image. Objects that the "crop" sizing
+    cuts away entirely leave the sample's `objects`, `boxes`, `masks` and `flags`; their label stays.
     """
 
     def __init__(

@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 class Sample(NamedTuple):
-    """One image with what is known about it; n objects, L classes, S the side of the square image."""
+    """One image with what is known about it; n objects, L classes, S the side of the square image.
+
+    Where the image as a whole is annotated (ImageNet), its class is its label, with or without objects.
+    """
 
     image: Tensor  # float32 [3, S, S] in [0, 1], not normalised
     labels: Tensor  # float32 [L] multi-hot: the union of all annotated objects, crowd and difficult included

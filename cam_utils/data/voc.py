@@ -1,6 +1,7 @@
 """PASCAL VOC 2007 and 2012 in the layout of the VOC devkit."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def load(
         check_whole([f"{each}.png" for each in ids], pngs, drawn, expected)
 
     ids = ids[:limit]
-    known = [_parse(base / "Annotations" / f"{each}.xml") for each in ids]
+    known = [parse(base / "Annotations" / f"{each}.xml", CLASSES) for each in ids]
     masks = [drawn / f"{each}.png" if f"{each}.png" in pngs else None for each in ids]
     return Pictures(
         name=name,
@@ -82,18 +83,21 @@ def load(
     )
 
 
-def _parse(file: Path) -> Annotation:
-    """Return objects, boxes and difficult flags of one XML file (the parts of a person are not objects)."""
+def parse(file: Path, classes: Sequence[str], tag: str = "name") -> Annotation:
+    """Return objects, boxes and difficult flags of one XML file (the parts of a person are not objects).
+
+    `tag` is the element of an object that holds its class. Raises: ValueError (class), OSError (damaged file).
+    """
     try:
         objects = ET.parse(file).getroot().findall("object")
-        names = [item.findtext("name", "").strip() for item in objects]
+        names = [item.findtext(tag, "").strip() for item in objects]
         edges = [
             [float(item.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")] for item in objects
         ]
         flags = [bool(int(item.findtext("difficult") or 0)) for item in objects]
     except (ET.ParseError, TypeError, ValueError) as error:
         raise OSError(f"damaged annotation {file}: {error}") from error
-    indices = [CLASSES.index(check_known(f"class in {file}", each, CLASSES)) for each in names]
+    indices = [classes.index(check_known(f"class in {file}", each, classes)) for each in names]
     return Annotation(indices, [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in edges], flags)
 
 
