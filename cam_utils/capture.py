@@ -97,7 +97,8 @@ def layer_weights(outputs: Tensor, activations: Sequence[Tensor], image: Tensor,
     slot = _slots(image)
     for s in range(int(slot.max()) + 1 if len(image) else 0):
         chosen = (slot == s).nonzero()[:, 0]
-        picked = (outputs[image[chosen]] * direction[chosen]).sum()
+        with torch.enable_grad():
+            picked = (outputs[image[chosen]] * direction[chosen]).sum()
         grads = torch.autograd.grad(picked, activations, retain_graph=True)
         for alpha, grad in zip(alphas, grads, strict=True):
             alpha[chosen] = grad.mean((-2, -1))[image[chosen]]
@@ -127,7 +128,8 @@ def head_gradients(captured: Capture, pairs: Pairs) -> Tensor:
     slot = _slots(pairs.image)
     for s in range(int(slot.max()) + 1):
         chosen = (slot == s).nonzero()[:, 0]
-        picked = logits[pairs.image[chosen], pairs.label[chosen]].sum()
+        with torch.enable_grad():  # the caller may evaluate under no_grad
+            picked = logits[pairs.image[chosen], pairs.label[chosen]].sum()
         (g,) = torch.autograd.grad(picked, activations, retain_graph=True)
         grads[chosen] = g[pairs.image[chosen]]
     return grads

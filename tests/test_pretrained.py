@@ -94,6 +94,29 @@ def test_real_weights_know_real_images(squeezenet_weights, coco_root):
         torch.testing.assert_close(model(x), reference.eval()(x))
 
 
+def test_the_gradient_methods_of_a_pretrained_network_are_evaluated():
+    model = models.pretrained("squeezenet1_0", weights=None)
+
+    class Two(torch.utils.data.Dataset):
+        name, classes, size = "two", tuple(map(str, range(1000))), 96
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            scene = data.load("digits", "val", n=2)[index]
+            return scene._replace(labels=torch.nn.functional.one_hot(torch.tensor(index), 1000).float())
+
+        def fingerprint(self):
+            return "two"
+
+    table = evaluate.evaluate(
+        model, Two(), ["grad-cam", "grad-cam++"], scores="softmax", explained="predicted", progress=False
+    )
+    assert len(table) == 4
+    assert table["average_drop"].notna().all()
+
+
 def test_unknown_networks_and_scores_are_refused():
     with pytest.raises(ValueError, match="unknown pretrained network 'resnet19'; did you mean 'resnet18'"):
         models.pretrained("resnet19")
