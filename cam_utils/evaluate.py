@@ -47,7 +47,7 @@ def explain(
     scores: str | None = None,
     threshold: float = 0.5,
     size: int = 224,
-    chunk: int = 32,
+    chunk: int | None = None,
 ) -> Explanation:
     """Explain several labels of several images in one call.
 

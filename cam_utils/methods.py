@@ -66,7 +66,7 @@ def raw_maps(
     pairs: Pairs,
     score: Callable[[Tensor], Tensor],
     *,
-    chunk: int = 32,
+    chunk: int | None = None,
 ) -> dict[str, Tensor]:
     """Return every method's rectified maps of all pairs from one captured forward of the batch.
 
@@ -97,7 +97,7 @@ def raw_maps(
         else:
             signs = None  # Approach 1 weighs no channel
             if method == "ss-cam":
-                signs = _signed(model, weights, grads, pairs)
+                signs = signed_weights(model, weights, grads, pairs)
             with torch.no_grad():
                 found[method] = sscam.ss_cam(
                     images, activations, pairs, score, weights=signs, chunk=chunk, **SMOOTHED[method]
@@ -105,7 +105,7 @@ def raw_maps(
     return found
 
 
-def _signed(model: nn.Module, weights: Tensor | None, grads: Tensor, pairs: Pairs) -> Tensor:
+def signed_weights(model: nn.Module, weights: Tensor | None, grads: Tensor, pairs: Pairs) -> Tensor:
     """Return w of SS-CAM's Eq. 15: the head's weights, else those the model names, else Grad-CAM's (SPEC P3.b)."""
     if weights is None and hasattr(model, "class_weights"):
         weights = model.class_weights()

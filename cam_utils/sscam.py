@@ -68,7 +68,7 @@ def smoothed_weights(
         rescore: score S_max * masked image once more (Algorithm 1), or take the reduced score itself (Eq. 14).
         softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
         seed: every (channel, sign, draw) has its own noise, whatever the chunk and the rest of the batch.
-        chunk: masked images per forward; None: 32 on a CPU, as many as fit on a GPU.
+        chunk: masked images per forward; None: 16 on a CPU, as many as fit on a GPU.
 
     The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with `rescore`.
     Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, or weights of another shape.
@@ -94,7 +94,7 @@ def smoothed_weights(
         if not sigma:
             return x * mask
         names = zip((unique[item] % (3 * channels)).tolist(), draw.tolist(), strict=True)
-        spread = sigma * torch.stack([_noise(images, seed, key, n) for key, n in names])
+        spread = sigma * torch.stack([draw_noise(images, seed, key, n) for key, n in names])
         return x * (mask + spread) if noise == "mask" else x * mask + spread * unit
 
     run = {"chunk": chunk, "gpu": images.is_cuda, "progress": progress}
@@ -128,7 +128,7 @@ def _rescored(images, activations, pairs: Pairs, score: Score, signs: Tensor, sc
     return found
 
 
-def _noise(images: Tensor, seed: int, key: int, draw: int) -> Tensor:
+def draw_noise(images: Tensor, seed: int, key: int, draw: int) -> Tensor:
     """Return standard normal noise [3, h, w] that depends on nothing but the seed, the mask and the draw."""
     generator = torch.Generator(images.device).manual_seed((seed * 1_000_003 + key) * 1_009 + draw)
     return torch.randn(images.shape[1:], generator=generator, device=images.device, dtype=images.dtype)

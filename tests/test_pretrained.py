@@ -46,7 +46,7 @@ def test_signs_come_from_the_heads_weights_or_else_from_the_gradient(name):
     captured = capture.capture(model, images, model.features, grads=True)
     pairs = pairs_of(PRESENT)
     grads = capture.head_gradients(captured, pairs)
-    signs = methods._signed(model, methods.linear_head(model, captured), grads, pairs).sign()
+    signs = methods.signed_weights(model, methods.linear_head(model, captured), grads, pairs).sign()
     expected = grads.sum((-2, -1)) if name == "vgg16" else model.class_weights()[pairs.label]
     assert torch.equal(signs, expected.sign())
 

@@ -52,7 +52,7 @@ def written_out(
             key = (k if sign else 0) * 3 + sign + 1
             found = []
             for n in range(draws):
-                spread = sigma * sscam._noise(images, seed, key, n)
+                spread = sigma * sscam.draw_noise(images, seed, key, n)
                 x = images[b] * (mask + spread) if noise == "mask" else images[b] * mask + unit * spread
                 found.append(score(x)[c])
             value = torch.stack(found).max() if reduce == "max" else torch.stack(found).mean()

@@ -12,33 +12,12 @@ import json
 import time
 
 import pandas as pd
-import torch
-from torch.utils.data import Dataset
 
 from cam_utils import data, evaluate, models, results, runs
 from cam_utils.store import code_fingerprint, fingerprint
 
 METHODS = ("grad-cam", "grad-cam++", "score-cam", "ss-cam")
 METRICS = ("average_drop", "increase_in_confidence")
-
-
-class Drawn(Dataset):
-    """`count` images of a dataset, drawn at random by a seed: folders are sorted by class, the first are alike."""
-
-    def __init__(self, dataset: Dataset, count: int, seed: int = 0) -> None:
-        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
-        self.dataset, self.rows = dataset, order[:count].tolist()
-        self.name, self.classes, self.size = dataset.name, dataset.classes, dataset.size
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int):
-        return self.dataset[self.rows[index]]
-
-    def fingerprint(self) -> str:
-        """Return a hash of the dataset and the rows drawn."""
-        return fingerprint(self.dataset.fingerprint(), self.rows)
 
 
 def main() -> None:
@@ -53,7 +32,7 @@ def main() -> None:
     started, origin = time.time(), runs.provenance()
     device = runs.pick_device(options.device)
     model = models.pretrained(options.network, options.weights)
-    images = Drawn(data.load("imagenet", "val", root=options.root, size=224, resize="crop"), options.images)
+    images = data.Drawn(data.load("imagenet", "val", root=options.root, size=224, resize="crop"), options.images)
     folder = (
         data.CACHE / "study" / f"sscam-{fingerprint(images.fingerprint(), options.network, code_fingerprint())}"
     )

@@ -12,10 +12,11 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from cam_utils.data import coco, digits, imagenet, stanford40, voc
+from cam_utils.data.drawn import Drawn
 from cam_utils.data.sample import Batch, Sample, collate
 from cam_utils.names import check_known
 
-__all__ = ["CACHE", "DATA", "LOADERS", "Batch", "Sample", "collate", "load"]
+__all__ = ["CACHE", "DATA", "LOADERS", "Batch", "Drawn", "Sample", "collate", "load"]
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 LOADERS = {
