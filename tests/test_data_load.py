@@ -57,3 +57,13 @@ def test_folders(monkeypatch, tmp_path):
     assert data.CACHE == data.DATA / "cache"
     with pytest.raises(AttributeError, match="has no attribute 'CASH'"):
         data.CASH  # noqa: B018
+
+
+def test_a_random_part_is_fixed_by_its_seed():
+    scenes = data.load("digits", "val", n=12)
+    part, again, other = (data.Drawn(scenes, 5, seed) for seed in (1, 1, 2))
+    assert part.ids == again.ids != other.ids
+    assert part.fingerprint() == again.fingerprint() != other.fingerprint()
+    assert [part[i].id for i in range(5)] == part.ids
+    assert part.labels.tolist() == [scenes.labels[scenes.ids.index(name)].tolist() for name in part.ids]
+    assert sorted(data.Drawn(scenes, None).ids) == scenes.ids
