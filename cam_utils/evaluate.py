@@ -220,7 +220,8 @@ def evaluate_batch(
         return SCORES[scores](model(images))
 
     p = SCORES[scores](captured.logits.detach())
-    predicted = p == p.amax(1, keepdim=True) if scores == "softmax" else p > threshold
+    top = torch.nn.functional.one_hot(p.argmax(1), p.shape[1]) > 0
+    predicted = top if scores == "softmax" else p > threshold
     annotated = batch.labels.to(p.device) > 0
     same = (predicted == annotated).all(1)
     second = ~same if explained == "both" else torch.zeros_like(same)  # images with an annotated set of their own

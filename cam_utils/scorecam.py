@@ -17,7 +17,8 @@ from cam_utils.cams import Pairs, weighted_sum
 
 Score = Callable[[Tensor], Tensor]
 CPU_CHUNK = 16  # if none is given: a ResNet-50 at 224 px then needs less than 400 MB
-GPU_CHUNK = 64  # the first; doubled while memory lasts
+GPU_CHUNK = 64  # the first; doubled while memory lasts, but only while tensors have fewer than 2^31 elements
+LARGEST_CHUNK = 1024
 
 
 def forwards(
@@ -51,7 +52,7 @@ def forwards(
             yield index, out
             at += len(index)
             bar.update(len(index))
-            size = 2 * size if grow else size
+            size = min(2 * size, LARGEST_CHUNK) if grow else size
 
 
 def channel_scores(

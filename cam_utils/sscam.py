@@ -129,7 +129,7 @@ def _rescored(images, activations, pairs: Pairs, score: Score, signs: Tensor, sc
 
 
 def draw_noise(images: Tensor, seed: int, key: int, draw: int) -> Tensor:
-    """Return standard normal noise [3, h, w] that depends on nothing but the seed, the mask and the draw."""
+    """Return standard normal noise [3, h, w] of a seed, a mask and a draw; each device has its own."""
     generator = torch.Generator(images.device).manual_seed((seed * 1_000_003 + key) * 1_009 + draw)
     return torch.randn(images.shape[1:], generator=generator, device=images.device, dtype=images.dtype)
 

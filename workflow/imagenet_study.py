@@ -47,7 +47,8 @@ def main() -> None:
     found.assign(network=options.network).to_csv(target, index=False, float_format="%.5g")
     right = float(table[table["method"] == METHODS[0]]["is_annotated"].mean())
     record = {
-        "command": f"python workflow/imagenet_study.py --network {options.network} --images {len(images)}",
+        "command": "python workflow/imagenet_study.py --root DATA "
+        f"--network {options.network} --images {len(images)}",
         "dataset": images.fingerprint(), "top1": right, **origin, "wall_s": round(time.time() - started),
     }  # fmt: skip
     target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
