@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from torch import nn
+
+from cam_utils.cams import pairs_of
 
 # Two years of a devkit in miniature: id -> (width, height), objects (name, xmin, ymin, xmax, ymax, difficult).
 # Corners are VOC's: 1-based, inclusive. Images 1 to 3 have masks.
@@ -110,3 +114,23 @@ def _palette(width: int, height: int, objects: list, indices) -> Image.Image:
     image = Image.fromarray(drawn, mode="P")
     image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
     return image
+
+
+@pytest.fixture
+def net():
+    """A small classifier in double precision: one convolution, GAP and a linear head."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    ).double()
+
+
+@pytest.fixture
+def scene(net):
+    """Images, their activations (one channel dead, one constant) and the pairs to explain."""
+    images = torch.randn(3, 3, 12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    activations = net[:2](images).detach().clone()
+    activations[1, 2] = 0.0  # a dead channel
+    activations[2, 3] = 0.7  # a constant one
+    present = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    return images, activations, pairs_of(present)

@@ -10,24 +10,6 @@ from cam_utils import maps, scorecam
 from cam_utils.cams import pairs_of
 
 
-@pytest.fixture
-def net():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
-    ).double()
-
-
-@pytest.fixture
-def scene(net):
-    images = torch.randn(3, 3, 12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    activations = net[:2](images).detach().clone()
-    activations[1, 2] = 0.0  # a dead channel
-    activations[2, 3] = 0.7  # a constant one
-    present = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
-    return images, activations, pairs_of(present)
-
-
 def _reference_loop(images, activations, pairs, score):
     """The official notebook: one pass per channel, sigma(f(x * s(U(A))))_c U(A), summed at input resolution."""
     found = []

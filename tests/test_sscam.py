@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from cam_utils import maps, scorecam, sscam
 from cam_utils.cams import Pairs, pairs_of
@@ -15,24 +14,6 @@ KINDS = [
     for again in (True, False)
     for soft in (True, False)
 ]
-
-
-@pytest.fixture
-def net():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
-    ).double()
-
-
-@pytest.fixture
-def scene(net):
-    images = torch.randn(3, 3, 12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    activations = net[:2](images).detach().clone()
-    activations[1, 2] = 0.0  # a dead channel
-    activations[2, 3] = 0.7  # a constant one
-    present = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
-    return images, activations, pairs_of(present)
 
 
 def written_out(
