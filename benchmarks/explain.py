@@ -14,7 +14,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cam_utils import data, models
-from cam_utils.evaluate import explain
+from cam_utils.explain import explain
 
 
 def main() -> None:

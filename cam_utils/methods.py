@@ -1,6 +1,6 @@
 """The methods by name, and what each needs: head weights, head gradients, or masked forwards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ SMOOTHED = {  # options of cam_utils.sscam.ss_cam: Algorithm 1, and Approach 1 (
     "ss-cam": {},
     "ss-cam-mean": {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": False},
 }
+SCORES = {"sigmoid": torch.sigmoid, "softmax": lambda logits: logits.softmax(-1)}  # from logits [B, L] to p
 METHODS = (*FROM_WEIGHTS, *FROM_GRADIENTS, *FROM_SCORES, *SMOOTHED)
 USES_SET = {name for name in METHODS if "minmax" in name}  # the map depends on the other labels explained
 
@@ -67,11 +68,13 @@ def raw_maps(
     score: Callable[[Tensor], Tensor],
     *,
     chunk: int | None = None,
+    smoothing: Mapping[str, object] | None = None,
 ) -> dict[str, Tensor]:
     """Return every method's rectified maps of all pairs from one captured forward of the batch.
 
-    Maps are [P, H, W] at feature resolution ([P, h, w] at input resolution for the Score family). Raises
-    ValueError for an unknown method and for a method whose head the model does not have.
+    Maps are [P, H, W] at feature resolution ([P, h, w] at input resolution for the Score family). `smoothing`:
+    options of :func:`cam_utils.sscam.smoothed_weights` for the SS-CAM methods, such as draws, sigma and seed.
+    Raises ValueError for an unknown method and for a method whose head the model does not have.
     """
     check_methods(methods)
     activations = captured.activations.detach()
@@ -100,7 +103,11 @@ def raw_maps(
                 signs = signed_weights(model, weights, grads, pairs)
             with torch.no_grad():
                 found[method] = sscam.ss_cam(
-                    images, activations, pairs, score, weights=signs, chunk=chunk, **SMOOTHED[method]
+                    images,
+                    activations,
+                    pairs,
+                    score,
+                    **{"weights": signs, "chunk": chunk, **SMOOTHED[method], **(smoothing or {})},
                 )
     return found
 

@@ -134,7 +134,8 @@ class Pretrained(Normalised):
     def __init__(self, name: str, net: nn.Module) -> None:
         super().__init__(IMAGENET)
         self.net, (self._layer, self._weights) = net, PRETRAINED[name]
-        self.num_classes = 1000
+        self.classes = tuple(torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta["categories"])
+        self.num_classes = len(self.classes)
 
     @property
     def features(self) -> nn.Module:

@@ -10,14 +10,14 @@ THRESHOLDS = (0.15, 0.3, 0.5)  # of the IoU columns; 0.15 is Meng et al.'s
 
 
 def label_regions(objects: Tensor, shapes: Tensor, count: int) -> Tensor:
-    """Return the union [L, h, w] of the shapes [n, h, w] of each label, given every object's label [n].
+    """Return the union [L, h, w] of the shapes [n, h, w] of each label, given every object's label [n] (-1: none).
 
     >>> shapes = torch.tensor([[[True, False]], [[False, True]]])
     >>> label_regions(torch.tensor([1, 1]), shapes, 2).tolist()
     [[[False, False]], [[True, True]]]
     """
     regions = torch.zeros(count, *shapes.shape[-2:], dtype=torch.bool)
-    for label in objects.unique().tolist():
+    for label in objects[objects >= 0].unique().tolist():
         regions[label] = shapes[objects == label].any(0)
     return regions
 

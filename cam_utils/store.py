@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -55,11 +57,15 @@ class Store:
                 "choose another folder, or delete it"
             )
 
+    def finished(self) -> bool:
+        """Return whether the folder holds the whole table."""
+        return self.folder is not None and self._table().exists()
+
     def missing(self) -> list[int]:
         """Return the numbers of the parts that are still to be made."""
         if self.folder is None:
             return [i for i in range(self.parts) if i not in self.memory]
-        if self._table().exists():
+        if self.finished():
             return []
         return [i for i in range(self.parts) if not self._part(i).exists()]
 
@@ -70,16 +76,25 @@ class Store:
         else:
             self._replace(self._part(number), rows.to_parquet)
 
+    def rows(self, numbers: Iterable[int]) -> pd.DataFrame:
+        """Return the rows of these parts, all of which must be there, in order."""
+        if self.folder is None:
+            return self._concat([self.memory[i] for i in numbers])
+        if self.finished():
+            raise ValueError(f"{self.folder} is finished: read pairs.parquet")
+        return self._concat([pd.read_parquet(self._part(i)) for i in numbers])
+
     def finish(self) -> pd.DataFrame:
         """Return all parts as one table, in order; with a folder it is `pairs.parquet` there."""
         if self.folder is None:
-            return self._concat([self.memory[i] for i in range(self.parts)])
+            return self.rows(range(self.parts))
         table = self._table()
         if not table.exists():
-            rows = self._concat([pd.read_parquet(self._part(i)) for i in range(self.parts)])
-            self._replace(table, rows.to_parquet)
+            self._replace(table, self.rows(range(self.parts)).to_parquet)
         for i in range(self.parts):
             self._part(i).unlink(missing_ok=True)
+        for left in self.folder.rglob(".*.partial"):  # of processes that were killed
+            left.unlink(missing_ok=True)
         return pd.read_parquet(table)
 
     @staticmethod
@@ -95,6 +110,28 @@ class Store:
 
     @staticmethod
     def _replace(path: Path, write) -> None:
-        partial = path.with_suffix(".partial")
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")  # shards may write at once
         write(partial)
         partial.replace(path)
+
+
+def gather(folder: str | Path) -> pd.DataFrame:
+    """Return the table of an evaluation whose parts several processes wrote, and store it as `pairs.parquet`.
+
+    Raises FileNotFoundError if there is no evaluation in `folder`, ValueError if parts are missing or a pair
+    stands there twice.
+    """
+    file = Path(folder) / "plan.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"no evaluation in {folder}: expected plan.json, which the first shard writes")
+    plan = json.loads(file.read_text())
+    store = Store(folder, {k: v for k, v in plan.items() if k not in ("code", "parts")}, plan["parts"])
+    if missing := store.missing():
+        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise ValueError(f"{folder} lacks {len(missing)} of {store.parts} parts: {shown}; run their shards")
+    keys = ["image_index", "label", "method", "in_predicted", "in_annotated"]
+    if not store.finished():
+        rows = store.rows(range(store.parts))
+        if twice := int(rows.duplicated(keys).sum()) if len(rows) else 0:
+            raise ValueError(f"{folder} has {twice} pairs more than once: its parts are not of one evaluation")
+    return store.finish()

@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
 
+from cam_utils import data, models
 from cam_utils.cams import pairs_of
 
 # Two years of a devkit in miniature: id -> (width, height), objects (name, xmin, ymin, xmax, ymax, difficult).
@@ -134,3 +135,18 @@ def scene(net):
     activations[2, 3] = 0.7  # a constant one
     present = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
     return images, activations, pairs_of(present)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A digits network whose untrained head predicts a mix of labels on every scene."""
+    built = models.build("digits", 10, seed=1)
+    with torch.no_grad():
+        for module in built.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        built.train()
+        scenes = data.load("digits", "val", n=24)
+        features = built.preprocess(torch.stack([s.image for s in scenes]))
+        built.head.bias[:] = -built(features).median(0).values
+    return built.eval()

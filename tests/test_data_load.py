@@ -1,8 +1,9 @@
 """The front door: names, options, folders of the project."""
 
 import pytest
+import torch
 
-from cam_utils import data
+from cam_utils import data, regions
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,15 @@ def test_a_random_part_is_fixed_by_its_seed():
     assert [part[i].id for i in range(5)] == part.ids
     assert part.labels.tolist() == [scenes.labels[scenes.ids.index(name)].tolist() for name in part.ids]
     assert sorted(data.Drawn(scenes, None).ids) == scenes.ids
+
+
+def test_images_for_a_network_of_other_classes_carry_no_label_but_keep_their_objects():
+    scenes = data.load("digits", "val", n=6)
+    seen = data.Unlabelled(scenes, [f"class {i}" for i in range(1000)])
+    own, other = scenes[2], seen[2]
+    assert torch.equal(own.image, other.image) and torch.equal(own.boxes, other.boxes)
+    assert other.labels.shape == (1000,) and not seen.labels.any()
+    assert len(other.objects) == len(own.objects) and (other.objects < 0).all()
+    assert seen.fingerprint() != scenes.fingerprint()
+    # No object belongs to a class of the network: neither to the last one, which is what index -1 would pick.
+    assert not regions.label_regions(other.objects, other.masks, 1000).any()

@@ -1,6 +1,7 @@
 """The pass over a dataset: against the protocol written as loops, killed and resumed, and its front door."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,27 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torchvision
-from PIL import Image
-from sklearn.datasets import load_sample_images
 
-from cam_utils import data, evaluate, maps, methods, models
-from cam_utils.cams import pairs_of
-
-
-@pytest.fixture(scope="module")
-def model():
-    """A digits network whose untrained head predicts a mix of labels on every scene."""
-    built = models.build("digits", 10, seed=1)
-    with torch.no_grad():
-        for module in built.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = None
-        built.train()
-        scenes = data.load("digits", "val", n=24)
-        features = built.preprocess(torch.stack([s.image for s in scenes]))
-        built.head.bias[:] = -built(features).median(0).values
-    return built.eval()
+from cam_utils import data, evaluate, maps, models, store
 
 
 @pytest.fixture(scope="module")
@@ -174,116 +156,57 @@ def test_a_model_for_other_classes_is_refused(scenes):
         evaluate.evaluate(models.build("digits", 80), scenes, ["cam"])
 
 
-# The front door
+SHARD = """
+import sys, torch
+from cam_utils import data, evaluate, models
+torch.set_num_threads(1)
+model = models.build("digits", 10, seed=1, bias=0.3)
+scenes = data.load("digits", "val", n=20)
+i = int(sys.argv[2])
+rows = evaluate.evaluate(model, scenes, ["cam"], folder=sys.argv[1], batch_size=3, shard=(i, 2), progress=False)
+assert len(rows) and (rows["image_index"] // 3 % 2 == i).all()
+"""
 
 
-@pytest.fixture(scope="module")
-def photo():
-    return Image.fromarray(load_sample_images().images[0])
+def test_two_processes_share_an_evaluation_and_every_pair_is_there_once(tmp_path):
+    started = [subprocess.Popen([sys.executable, "-c", SHARD, str(tmp_path), str(i)]) for i in range(2)]
+    assert [process.wait(timeout=240) for process in started] == [0, 0]
+    together = store.gather(tmp_path)
+    scenes = data.load("digits", "val", n=20)
+    alone = evaluate.evaluate(
+        models.build("digits", 10, seed=1, bias=0.3), scenes, ["cam"], batch_size=3, progress=False
+    )
+    pd.testing.assert_frame_equal(together, alone, rtol=1e-4, atol=1e-6)
 
 
-def test_explain_is_one_line_on_a_stock_network_and_a_photo(photo):
-    network = torchvision.models.resnet18(weights=None)
-    found = evaluate.explain(network, photo, [[3, 5, 900]])
-    assert found.maps.shape == (3, 224, 224) and found.layer is network.layer4
-    assert found.pairs.label.tolist() == [3, 5, 900]
-    assert found.maps.min() >= 0 and found.maps.max() <= 1
+def test_gathering_names_the_parts_that_are_missing_or_twice(model, scenes, tmp_path):
+    evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, batch_size=4, shard=(1, 2), progress=False)
+    with pytest.raises(ValueError, match=r"lacks 3 of 6 parts: 0, 2, 4; run their shards"):
+        store.gather(tmp_path)
+    parts = tmp_path / "parts"
+    for i in (0, 2, 4):
+        shutil.copy(parts / "000001.parquet", parts / f"{i:06d}.parquet")
+    with pytest.raises(ValueError, match="more than once"):
+        store.gather(tmp_path)
+    assert not (tmp_path / "pairs.parquet").exists()
+    with pytest.raises(FileNotFoundError, match="no evaluation in"):
+        store.gather(tmp_path / "nowhere")
 
 
-def test_explain_mixed_label_counts_equals_one_image_at_a_time(model):
-    images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    labels = [[1], [2, 3], [0, 4, 5, 9]]
-    for method in methods.METHODS:
-        together = evaluate.explain(model, images, labels, method=method).maps
-        alone = [evaluate.explain(model, images[i : i + 1], [labels[i]], method=method).maps for i in range(3)]
-        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize(("shard", "folder"), [((2, 2), "here"), ((0, 2), None)])
+def test_a_shard_that_is_none_is_refused(model, scenes, shard, folder):
+    with pytest.raises(ValueError, match=r"expected a shard \(i, n\) with 0 <= i < n, and a folder"):
+        evaluate.evaluate(model, scenes, ["cam"], shard=shard, folder=folder)
 
 
-def test_explain_predicts_when_no_labels_are_given(model):
-    images = torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    found = evaluate.explain(model, images)
-    assert torch.equal(found.scores > 0.5, _present(found, images))
-    softmax = evaluate.explain(model, images, scores="softmax")
-    assert softmax.pairs.label.tolist() == softmax.scores.argmax(1).tolist()
+def test_ss_cams_options_reach_it_and_are_part_of_the_plan(model, scenes, tmp_path):
+    def run(folder, **smoothing):
+        return evaluate.evaluate(
+            model, data.Drawn(scenes, 2), ["ss-cam"], smoothing=smoothing, folder=folder, progress=False
+        )
 
-
-def _present(found, images):
-    present = torch.zeros(len(images), 10, dtype=torch.bool)
-    present[found.pairs.image, found.pairs.label] = True
-    return present
-
-
-def test_explain_reads_paths_and_a_given_layer(photo, tmp_path):
-    photo.save(tmp_path / "a.png")
-    network = torchvision.models.resnet18(weights=None)
-    by_path = evaluate.explain(network, [tmp_path / "a.png", photo], [[1], [1]], layer=network.layer3)
-    assert by_path.layer is network.layer3
-    torch.testing.assert_close(by_path.maps[0], by_path.maps[1])
-
-
-def test_a_photo_stored_sideways_is_explained_upright(model, photo, tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to see it upright
-    photo.rotate(90, expand=True).save(tmp_path / "sideways.png", exif=exif)
-    upright = evaluate.explain(model, photo, [[1]]).scores
-    torch.testing.assert_close(evaluate.explain(model, tmp_path / "sideways.png", [[1]]).scores, upright)
-
-
-def test_activations_without_channels_first_are_refused(photo):
-    network = torchvision.models.swin_t(weights=None)
-    with pytest.raises(
-        ValueError, match=r"expected activations \(B,K,H,W\) with channels first, got \(1, 7, 7, 768\)"
-    ):
-        evaluate.explain(network, photo, [[1]])
-
-
-def test_bad_input_to_explain_is_named(model, photo, tmp_path):
-    images = torch.randn(2, 3, 96, 96)
-    broken = images.clone()
-    broken[1, 0, 5, 5] = torch.nan
-    cases = [
-        (
-            (images, [[1], [2]]),
-            {"method": "min-max-cam"},
-            "unknown method 'min-max-cam'; did you mean 'minmax-cam'",
-        ),
-        ((broken, [[1], [2]]), {}, "image 1 of the batch has NaN"),
-        ((images[0], [[1]]), {}, r"expected float images \(B,3,h,w\), got torch.float32 \(3, 96, 96\)"),
-        ((images, [[1], []]), {}, "image 1 has an empty set of labels"),
-        ((images, [[1]]), {}, "one list of labels for each of the 2 images, got 1"),
-        ((images, [[1], [10]]), {}, r"expected labels in 0..9 for image 1, got \[10\]"),
-        ((images, torch.ones(2, 3, dtype=torch.bool)), {}, r"expected labels \(B,L\) = \(2, 10\), got \(2, 3\)"),
-        ((images,), {"threshold": 1.0}, "no label of any image has p > 1.0"),
-        ((images, [[1], [2]]), {"scores": "sigmod"}, "unknown score function 'sigmod'; did you mean 'sigmoid'"),
-    ]
-    for arguments, options, message in cases:
-        with pytest.raises(ValueError, match=message):
-            evaluate.explain(model, *arguments, **options)
-    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
-    with pytest.raises(OSError, match=r"cut\.jpg cannot be read as an image"):
-        evaluate.explain(model, tmp_path / "cut.jpg", [[1]])
-    photo.save(tmp_path / "whole.jpg")
-    (tmp_path / "truncated.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:9000])
-    with pytest.raises(OSError, match=r"truncated\.jpg cannot be read as an image"):
-        evaluate.explain(model, tmp_path / "truncated.jpg", [[1]])
-    with pytest.raises(ValueError, match=r"expected a tensor \(B,3,h,w\), PIL images or paths, got ndarray"):
-        evaluate.explain(model, np.zeros((3, 96, 96)), [[1]])
-    with pytest.raises(ValueError, match=r"an index or a list of indices of labels, got \[\['dog'\]\]"):
-        evaluate.explain(model, photo, [["dog"]])
-    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
-        evaluate.explain(model, tmp_path / "none.jpg", [[1]])
-
-
-def test_a_cam_form_on_a_fully_connected_head_names_the_gradient_form(photo):
-    network = torchvision.models.alexnet(weights=None)
-    with pytest.raises(ValueError, match=r"minmax-cam needs global average pooling .* \(minmax-grad-cam\)"):
-        evaluate.explain(network, photo, [[1, 2]], method="minmax-cam")
-    assert evaluate.explain(network, photo, [[1, 2]]).maps.shape == (2, 224, 224)
-
-
-def test_explain_needs_no_gradients_of_the_model_and_leaves_it(model):
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = evaluate.explain(model, torch.randn(1, 3, 96, 96), [[1, 2]], method="score-cam")
-    assert not found.maps.requires_grad and all(p.grad is None for p in model.parameters())
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert len(pairs_of(torch.ones(1, 2, dtype=torch.bool))) == len(found.pairs)
+    plain = run(None, draws=1, sigma=0.0)
+    assert not np.allclose(plain["p_masked"], run(None, draws=1, sigma=0.5, softmax=False)["p_masked"])
+    run(tmp_path, draws=1)
+    with pytest.raises(ValueError, match="different: smoothing"):
+        run(tmp_path, draws=2)

@@ -7,6 +7,7 @@ import torchvision
 
 from cam_utils import cams, capture, data, evaluate, methods, models
 from cam_utils.cams import pairs_of
+from cam_utils.explain import explain
 
 PRESENT = torch.zeros(1, 1000, dtype=torch.bool)
 PRESENT[0, [3, 281]] = True
@@ -63,7 +64,7 @@ def test_a_softmax_classifier_is_explained_for_its_first_class():
         assert row.label == int(p[row.image_index].argmax())
         assert row.p == pytest.approx(float(p[row.image_index].max()), rel=1e-4)
     one = predicted[predicted["method"] == "cam"].iloc[0]
-    mask = evaluate.explain(
+    mask = explain(
         model, model.preprocess(scenes[0].image[None]), [[int(one["label"])]], method="cam", scores="softmax"
     ).maps
     with torch.no_grad():

@@ -1,0 +1,145 @@
+"""From a classifier and pictures to maps in one call: :func:`explain`, the front door."""
+
+from os import PathLike
+from typing import NamedTuple
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from cam_utils import maps
+from cam_utils.baselines import Normalised
+from cam_utils.cams import Pairs, pairs_of
+from cam_utils.capture import capture, last_spatial_layer
+from cam_utils.data.sizing import fit
+from cam_utils.methods import SCORES, check_methods, raw_maps
+from cam_utils.models import IMAGENET, Classifier
+from cam_utils.names import check_known
+
+
+class Explanation(NamedTuple):
+    """What :func:`explain` returns: masks in [0, 1] [P, h, w], their pairs, scores [B, L], and the layer read."""
+
+    maps: Tensor
+    pairs: Pairs
+    scores: Tensor
+    layer: nn.Module
+
+
+def explain(
+    model: nn.Module,
+    images,
+    labels=None,
+    *,
+    method: str = "minmax-grad-cam",
+    layer: nn.Module | None = None,
+    scores: str | None = None,
+    threshold: float = 0.5,
+    size: int = 224,
+    chunk: int | None = None,
+) -> Explanation:
+    """Explain several labels of several images in one call.
+
+    images: a tensor [B, 3, h, w] as the model expects it, or a PIL image, a path, or a list of these (letterboxed
+    to `size` and normalised as torchvision's networks, or as the model's own `preprocess`, expect).
+    labels: per image an index or a list of indices, or a boolean tensor [B, L]; None explains what the model
+    predicts: all labels with p > `threshold` for "sigmoid" scores, the first for "softmax".
+    scores: "sigmoid" (default for the book's classifiers) or "softmax" (default for others).
+    layer: the module whose activations are read; None takes `model.features` or else the last module with a
+    spatial output.
+
+    Raises ValueError for an unknown method, wrong shapes, NaN images, labels out of range or none to explain,
+    and for a head that the method cannot use.
+
+    >>> from cam_utils import models
+    >>> found = explain(models.build("digits", 10), torch.rand(2, 3, 96, 96), [[3, 5], 1])
+    >>> found.maps.shape, found.pairs.label.tolist()
+    (torch.Size([3, 96, 96]), [3, 5, 1])
+    """
+    check_methods([method])
+    images = _as_tensor(model, images, size)
+    kind = scores or ("sigmoid" if isinstance(model, Classifier) else "softmax")
+    check_known("score function", kind, SCORES)
+    images = images.to(next(model.parameters()).device)
+    if layer is None:
+        layer = _default_layer(model, images)
+    captured = capture(model, images, layer, grads=True)
+    height, width = captured.activations.shape[-2:]
+    if height > images.shape[-2] or width > images.shape[-1] or min(height, width) < 2:
+        raise ValueError(
+            f"expected activations (B,K,H,W) with channels first, got {tuple(captured.activations.shape)} from "
+            f"{type(layer).__name__} for images {tuple(images.shape)}: pass layer= one with a spatial map"
+        )
+    p = SCORES[kind](captured.logits.detach())
+    present = _present(labels, p, kind, threshold)
+    pairs = pairs_of(present)
+    raw = raw_maps([method], model, images, captured, pairs, lambda x: SCORES[kind](model(x)), chunk=chunk)
+    return Explanation(maps.masks(raw[method], images.shape[-2:]), pairs, p, layer)
+
+
+def _default_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    features = getattr(model, "features", None)
+    return features if isinstance(features, nn.Module) else last_spatial_layer(model, images)
+
+
+def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
+    if not isinstance(images, Tensor):
+        pixels = torch.stack(
+            [_open(one, size) for one in (images if isinstance(images, list | tuple) else [images])]
+        )
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
+        images = model.preprocess(pixels) if isinstance(model, Normalised) else (pixels - mean) / std
+    if images.dim() != 4 or not images.is_floating_point():
+        raise ValueError(f"expected float images (B,3,h,w), got {images.dtype} {tuple(images.shape)}")
+    broken = (~images.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
+    if broken:
+        raise ValueError(f"images must be finite numbers, but image {broken[0]} of the batch has NaN or infinity")
+    return images
+
+
+def _open(image, size: int) -> Tensor:
+    """Return a picture (PIL image or path) upright and letterboxed, [3, size, size] in [0, 1]."""
+    if not isinstance(image, Image.Image | str | PathLike):
+        raise ValueError(f"expected a tensor (B,3,h,w), PIL images or paths, got {type(image).__name__}")
+    try:
+        picture = image if isinstance(image, Image.Image) else Image.open(image)
+        pixels = pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))  # phones store photos sideways
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise OSError(f"{image} cannot be read as an image: {error}") from error
+    nothing = torch.zeros(0, *pixels.shape[-2:], dtype=torch.bool)
+    return fit(pixels, torch.zeros(0, 4), nothing, size, "letterbox")[0]
+
+
+def _present(labels, p: Tensor, kind: str, threshold: float) -> Tensor:
+    """Return the sets of labels to explain as a boolean tensor [B, L]."""
+    count = p.shape[1]
+    if labels is None:
+        if kind == "softmax":
+            return torch.zeros_like(p, dtype=torch.bool).scatter_(1, p.argmax(1, keepdim=True), True)
+        if not (p > threshold).any():
+            raise ValueError(f"no label of any image has p > {threshold}: pass labels=, or a lower threshold")
+        return p > threshold
+    if isinstance(labels, Tensor) and labels.dtype == torch.bool:
+        if labels.shape != p.shape:
+            raise ValueError(f"expected labels (B,L) = {tuple(p.shape)}, got {tuple(labels.shape)}")
+        rows = [row.nonzero()[:, 0].tolist() for row in labels]
+    else:
+        try:
+            rows = [[int(row)] if not hasattr(row, "__len__") else [int(c) for c in row] for row in labels]
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"expected per image an index or a list of indices of labels, got {labels!r}"
+            ) from error
+    if len(rows) != len(p):
+        raise ValueError(f"expected one list of labels for each of the {len(p)} images, got {len(rows)}")
+    present = torch.zeros_like(p, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        if not row:
+            raise ValueError(f"image {i} has an empty set of labels: nothing to explain")
+        if not all(0 <= c < count for c in row):
+            raise ValueError(f"expected labels in 0..{count - 1} for image {i}, got {row}")
+        present[i, row] = True
+    return present
