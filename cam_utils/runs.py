@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
 from cam_utils import data, models, schedules, training
 from cam_utils.names import check_known
-from cam_utils.store import fingerprint
+from cam_utils.store import code_fingerprint, fingerprint
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pandas", "scikit-learn")
 LITERALS = (str, int, float, bool, list, tuple, dict, type(None))
@@ -143,10 +145,69 @@ def provenance() -> dict:
     }
 
 
+def folder(chapter: str, parameters: Mapping[str, object]) -> Path:
+    """Return the folder of a chapter's run: its `output` parameter, else the batch's ($CAM_UTILS_RUN), else one in
+    the cache that is keyed by the parameters and the code.
+    """
+    named = parameters.get("output") or os.environ.get("CAM_UTILS_RUN")
+    key = fingerprint(dict(parameters), code_fingerprint())
+    return Path(str(named)) if named else data.CACHE / "runs" / f"{chapter}-{parameters['dataset']}-{key}"
+
+
+class Run(NamedTuple):
+    """A finished run: run.json as `record`; its tables and facts are read when asked for."""
+
+    folder: Path
+    record: dict
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def chapter(self) -> str:
+        """The notebook's name, such as minmax_cam."""
+        return self.record["chapter"]
+
+    @property
+    def parameters(self) -> dict:
+        """The notebook's parameters."""
+        return self.record["parameters"]
+
+    def table(self, name: str = "pairs") -> pd.DataFrame:
+        """Return a table of the run, by default the pairs table; an empty one if the run has none of this name."""
+        file = self.folder / f"{name}.parquet"
+        return pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+
+    def facts(self) -> dict:
+        """Return what the run measured beside its tables (facts.json)."""
+        file = self.folder / "facts.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def read_runs(*roots: str | Path) -> list[Run]:
+    """Return the finished runs in these folders, sorted by name; a folder without run.json is no run yet.
+
+    Raises ValueError if run.json is damaged or two runs share a name.
+    """
+    found: dict[str, Run] = {}
+    for file in (f for root in roots for f in sorted(Path(root).glob("*/run.json"))):
+        try:
+            run = Run(file.parent, json.loads(file.read_text()))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"damaged {file}: {error}; delete its folder and run again") from error
+        if run.id in found:
+            raise ValueError(f"two runs are named {run.id}: {found[run.id].folder} and {run.folder}")
+        found[run.id] = run
+    return [found[name] for name in sorted(found)]
+
+
 def write_run(folder: str | Path, parameters: Mapping[str, object], started: float, **facts: object) -> Path:
     """Write run.json (parameters, provenance, wall time in seconds, facts) into the run's folder, whole or not.
 
-    `started` is `time.time()` at the run's start.
+    Call it last: run.json marks a run as finished. `started` is `time.time()` at the run's start; one of the facts
+    is `chapter`, the notebook's name.
     """
     path = Path(folder) / "run.json"
     path.parent.mkdir(parents=True, exist_ok=True)
