@@ -1,9 +1,12 @@
 """The front door: names, options, folders of the project."""
 
+import re
+
 import pytest
 import torch
 
 from cam_utils import data, regions
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -15,7 +18,7 @@ from cam_utils import data, regions
             "mnist",
             "val",
             {},
-            r"unknown dataset 'mnist' \(valid: digits, coco2017, voc2007, voc2012, imagenet, stanford40\)",
+            r"unknown dataset 'mnist' \(valid: digits, coco2017, voc2007, voc2012, imagenet, stanford40, planet\)",
         ),
         ("digits", "validation", {}, r"unknown split of digits 'validation'.*valid: train, val\)"),
         ("coco2017", "trian", {}, "unknown split of coco2017 'trian'; did you mean 'train'"),
@@ -58,6 +61,11 @@ def test_folders(monkeypatch, tmp_path):
     assert data.CACHE == data.DATA / "cache"
     with pytest.raises(AttributeError, match="has no attribute 'CASH'"):
         data.CASH  # noqa: B018
+
+
+def test_every_dataset_has_a_card():
+    pages = "".join(page.read_text() for page in (ROOT / "book").glob("datasets*.md"))
+    assert sorted(data.LOADERS) == sorted(re.findall(r"^## (\w+)$", pages, re.MULTILINE))
 
 
 def test_a_random_part_is_fixed_by_its_seed():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from cam_utils.data import coco, digits, imagenet, stanford40, voc
+from cam_utils.data import coco, digits, imagenet, planet, stanford40, voc
 from cam_utils.data.sample import Batch, Sample, collate
 from cam_utils.data.views import Drawn, Unlabelled
 from cam_utils.names import check_known
@@ -26,6 +26,7 @@ LOADERS = {
     "voc2012": voc.load,
     "imagenet": imagenet.load,
     "stanford40": stanford40.load,
+    "planet": planet.load,
 }
 
 
@@ -49,7 +50,7 @@ def load(
     """Return a map-style dataset of `Sample`, with the labels of all its images known before any is decoded.
 
     Args:
-        name: "digits", "coco2017", "voc2007", "voc2012", "imagenet" or "stanford40".
+        name: "digits", "coco2017", "voc2007", "voc2012", "imagenet", "stanford40" or "planet".
         split: the dataset's own name of a part, such as "train" or "val".
         root: folder that holds the dataset in its official layout (digits needs none and ignores it).
         size: side of the square image in pixels; 96 for digits, 224 elsewhere.
