@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
 from cam_utils import data, models, schedules, training
@@ -116,7 +117,10 @@ def trained(
         model, load, schedules.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
     )
     last = {k: float(v) for k, v in history.iloc[-1].items()}
-    models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, history=last, key=key)
+    if rank_zero_only.rank == 0:  # of several processes that train together one writes
+        models.save_checkpoint(
+            path, model, name=network, head=head, classes=sample.classes, history=last, key=key, trainer=trainer
+        )
     return model, path
 
 
@@ -201,6 +205,25 @@ def read_runs(*roots: str | Path) -> list[Run]:
             raise ValueError(f"two runs are named {run.id}: {found[run.id].folder} and {run.folder}")
         found[run.id] = run
     return [found[name] for name in sorted(found)]
+
+
+def save(file: str | Path, content: pd.DataFrame | Mapping[str, object]) -> Path:
+    """Write what a run measured into its folder, whole or not at all: a table (.parquet, .csv) or facts (.json).
+
+    Raises ValueError for another kind of file.
+    """
+    file = Path(file)
+    kind = check_known("kind of file", file.suffix, (".parquet", ".csv", ".json"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    if kind == ".parquet":
+        content.to_parquet(partial)
+    elif kind == ".csv":
+        content.to_csv(partial, index=False, float_format="%.5g")
+    else:
+        partial.write_text(json.dumps(content, indent=1, default=float))
+    partial.replace(file)
+    return file
 
 
 def write_run(folder: str | Path, parameters: Mapping[str, object], started: float, **facts: object) -> Path:

@@ -82,6 +82,21 @@ def test_the_run_record_says_where_numbers_come_from(tmp_path):
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
+def test_what_a_run_measured_is_written_whole(tmp_path):
+    table = pd.DataFrame({"a": [1, 2]})
+    for name in ("pairs.parquet", "means.csv"):
+        runs.save(tmp_path / "run" / name, table)
+    runs.save(tmp_path / "run" / "facts.json", {"loss": torch.tensor(0.5), "classes": ["a"]})
+    run = runs.Run(tmp_path / "run", {})
+    pd.testing.assert_frame_equal(run.table(), table)
+    assert run.facts() == {"loss": 0.5, "classes": ["a"]}
+    with pytest.raises(TypeError):
+        runs.save(tmp_path / "run" / "facts.json", {"loss": object()})
+    assert run.facts()["loss"] == 0.5  # what stood there stays
+    with pytest.raises(ValueError, match=r"unknown kind of file '\.txt'"):
+        runs.save(tmp_path / "run" / "facts.txt", {})
+
+
 def test_parameters_ignore_modules_functions_and_private_names():
     variables = {"limit": 3, "seed": 0, "_private": 1, "torch": torch, "f": print, "In": [], "Out": {}}
     assert runs.check_parameters(["limit", "seed"], variables) == {"limit": 3, "seed": 0}
