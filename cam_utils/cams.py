@@ -152,17 +152,18 @@ def d_minmax_grad_cam(
 
 def grad_cam_pp(
     activations: Float[Tensor, "batch channels height width"],
-    grads: Float[Tensor, "pairs channels height width"],
+    grads: Float[Tensor, "pairs channels #height #width"],
     pairs: Pairs,
 ) -> Float[Tensor, "pairs height width"]:
     """Return Grad-CAM++ (Chattopadhay et al. 2018, Eqs. 10-19) of the score exp(S_c).
 
     With g = dS_c/dA the weights are sum_ij a relu(g), a = g^2 / (2 g^2 + (sum_ab A) g^3), zero where the
     denominator is zero. The factor exp(S_c) of every weight is dropped: it cancels when the map is normalised
-    and would overflow for large logits.
+    and would overflow for large logits. A gradient that is the same everywhere may be given once, [P, K, 1, 1].
     """
     mass = activations.sum((-2, -1), keepdim=True)[pairs.image]  # [P, K, 1, 1]
     # g^2 is cancelled from numerator and denominator: squares of small gradients underflow.
     denominator = torch.where(grads == 0, 0.0, 2 + mass * grads)
     a = torch.where(denominator == 0, 0.0, 1 / denominator.where(denominator != 0, torch.ones_like(grads)))
-    return weighted_sum(activations, (a * grads.relu()).sum((-2, -1)), pairs).relu()
+    repeated = activations[0, 0].numel() // max(grads[0, 0].numel(), 1) if len(pairs) else 1
+    return weighted_sum(activations, repeated * (a * grads.relu()).sum((-2, -1)), pairs).relu()

@@ -16,6 +16,7 @@ from cam_utils.methods import SCORES, USES_SET, check_methods, raw_maps
 from cam_utils.models import Classifier, Pretrained
 from cam_utils.names import check_known
 from cam_utils.regions import pixel_metrics
+from cam_utils.scorecam import forwards
 from cam_utils.store import Store, fingerprint
 from cam_utils.training import PixelsAndLabels
 
@@ -32,7 +33,7 @@ def evaluate(
     smoothing: Mapping[str, object] | None = None,
     shard: tuple[int, int] = (0, 1),
     batch_size: int = 16,
-    chunk: int = 64,
+    chunk: int | None = None,
     device: str = "cpu",
     workers: int = 0,
     progress: bool = True,
@@ -84,7 +85,7 @@ def evaluate_batch(
     scores: str,
     explained: str,
     threshold: float,
-    chunk: int,
+    chunk: int | None,
     smoothing: Mapping[str, object],
 ) -> pd.DataFrame:
     """Return the pairs table of one batch of samples."""
@@ -152,14 +153,16 @@ def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:
     return Pairs(distinct[:, 0], distinct[:, 1], distinct[:, 0]), inverse
 
 
-def _masked_scores(probability, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int) -> tuple[Tensor, Tensor]:
+def _masked_scores(probability, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int | None) -> tuple[Tensor, Tensor]:
     """Return p of the masked images and of their complements, [P, L] each: two forwards per pair."""
-    kept, cut = [], []
-    for mask, image in zip(masks[:, None].split(chunk), pairs.image.split(chunk), strict=True):
-        shown = x[image] * mask
-        kept.append(probability(shown))
-        cut.append(probability(x[image] - shown))
-    return torch.cat(kept), torch.cat(cut)
+
+    def made(index: Tensor) -> Tensor:
+        pair = (index % len(pairs)).to(x.device)
+        whole, mask = x[pairs.image[pair]], masks[pair, None]
+        return whole * torch.where((index < len(pairs)).to(x.device)[:, None, None, None], mask, 1 - mask)
+
+    both = torch.cat([out for _, out in forwards(probability, made, 2 * len(pairs), like=x, chunk=chunk)])
+    return both[: len(pairs)], both[len(pairs) :]
 
 
 @torch.no_grad()

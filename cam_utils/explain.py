@@ -2,6 +2,7 @@
 
 from os import PathLike
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image, ImageOps
@@ -78,9 +79,17 @@ def explain(
     return Explanation(maps.masks(raw[method], images.shape[-2:]), pairs, p, layer)
 
 
+_LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
+
+
 def _default_layer(model: nn.Module, images: Tensor) -> nn.Module:
     features = getattr(model, "features", None)
-    return features if isinstance(features, nn.Module) else last_spatial_layer(model, images)
+    if isinstance(features, nn.Module):
+        return features
+    known = _LAYERS.get(model)
+    if known is None or all(known is not module for module in model.modules()):
+        _LAYERS[model] = known = last_spatial_layer(model, images)
+    return known
 
 
 def _as_tensor(model: nn.Module, images, size: int) -> Tensor:

@@ -21,6 +21,13 @@ FROM_GRADIENTS = {
     "minmax-grad-cam": cams.minmax_grad_cam,
     "d-minmax-grad-cam": cams.d_minmax_grad_cam,
 }
+# What the gradient forms are on global average pooling and one linear layer: the gradient of a channel is w / HW at
+# every pixel, so its sum is w and no backward is needed (SPEC P1.a; Grad-CAM++ takes the constant gradient itself).
+ON_LINEAR_HEAD = {
+    "grad-cam": cams.cam,
+    "minmax-grad-cam": cams.minmax_cam,
+    "d-minmax-grad-cam": cams.d_minmax_cam,
+}
 FROM_SCORES = {"score-cam": scorecam.score_cam}
 SMOOTHED = {  # options of cam_utils.sscam.ss_cam: Algorithm 1, and Approach 1 (the mean over noisy masks)
     "ss-cam": {},
@@ -80,8 +87,10 @@ def raw_maps(
     activations = captured.activations.detach()
     weights = linear_head(model, captured)
     grads = None
-    if any(m in FROM_GRADIENTS or (m == "ss-cam" and weights is None) for m in methods):
-        grads = head_gradients(captured, pairs) if weights is None else _constant(weights, activations, pairs)
+    if weights is None and any(m in FROM_GRADIENTS or m == "ss-cam" for m in methods):
+        grads = head_gradients(captured, pairs)
+    elif "grad-cam++" in methods:
+        grads = weights[pairs.label][..., None, None] / activations[0, 0].numel()
     found = {}
     for method in methods:
         if method in FROM_WEIGHTS:
@@ -92,6 +101,8 @@ def raw_maps(
                     f"({'grad-cam' if method == 'cam' else method.replace('-cam', '-grad-cam')})"
                 )
             found[method] = FROM_WEIGHTS[method](activations, weights, pairs)
+        elif weights is not None and method in ON_LINEAR_HEAD:
+            found[method] = ON_LINEAR_HEAD[method](activations, weights, pairs)
         elif method in FROM_GRADIENTS:
             found[method] = FROM_GRADIENTS[method](activations, grads, pairs)
         elif method in FROM_SCORES:
@@ -117,9 +128,3 @@ def signed_weights(model: nn.Module, weights: Tensor | None, grads: Tensor, pair
     if weights is None and hasattr(model, "class_weights"):
         weights = model.class_weights()
     return weights[pairs.label] if weights is not None else grads.sum((-2, -1))
-
-
-def _constant(weights: Tensor, activations: Tensor, pairs: Pairs) -> Tensor:
-    """Return dS_c/dA = w^c_k / (HW) of a GAP + linear head: known without a backward, stored once per channel."""
-    height, width = activations.shape[-2:]
-    return (weights[pairs.label] / (height * width))[..., None, None].expand(-1, -1, height, width)

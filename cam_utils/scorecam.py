@@ -16,7 +16,7 @@ from cam_utils import maps
 from cam_utils.cams import Pairs, weighted_sum
 
 Score = Callable[[Tensor], Tensor]
-CPU_CHUNK = 16  # if none is given: a ResNet-50 at 224 px then needs less than 400 MB
+CPU_NUMBERS = 16 * 3 * 224 * 224  # in a chunk if none is given: a ResNet-50 at 224 px then needs less than 400 MB
 GPU_CHUNK = 64  # the first; doubled while memory lasts, but only while tensors have fewer than 2^31 elements
 LARGEST_CHUNK = 1024
 
@@ -26,18 +26,20 @@ def forwards(
     make: Callable[[Tensor], Tensor],
     count: int,
     *,
+    like: Tensor,
     chunk: int | None,
-    gpu: bool,
     progress: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (indices, score(make(indices))) for 0..count-1, `chunk` at a time.
 
-    chunk=None: 16 on a CPU; on a GPU it starts at 64 and doubles until memory is full. Where memory does not
-    suffice the chunk is halved and the same items are tried again, so `make` must give the same images each time.
+    `like` [*, ...] says where the made items lie and how large one is. chunk=None: on a CPU 16 images of 224 px, or
+    as many numbers of other items; on a GPU it starts at 64 and doubles until memory is full. Where memory does not
+    suffice the chunk is halved and the same items are tried again, so `make` must give the same items each time.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"expected chunk >= 1 (masked images per forward), got {chunk}")
-    size, grow, at = chunk or (GPU_CHUNK if gpu else CPU_CHUNK), chunk is None and gpu, 0
+    start = GPU_CHUNK if like.is_cuda else min(max(1, CPU_NUMBERS // like[0].numel()), LARGEST_CHUNK)
+    size, grow, at = chunk or start, chunk is None and like.is_cuda, 0
     with tqdm(total=count, desc="masked forwards", **({} if progress else {"disable": True})) as bar:
         while at < count:
             index = torch.arange(at, min(at + size, count))
@@ -77,7 +79,7 @@ def channel_scores(
         return images[i] * maps.minmax(maps.upsample(activations[i, k], images.shape[-2:]))[:, None]
 
     scores = None
-    for index, out in forwards(score, masked, len(image), chunk=chunk, gpu=images.is_cuda):
+    for index, out in forwards(score, masked, len(image), like=images, chunk=chunk):
         if scores is None:
             scores = out.new_zeros(*activations.shape[:2], out.shape[1])
         scores[image[index], channel[index]] = out
@@ -141,7 +143,7 @@ def ablation_cam(
         return ablated
 
     drop = whole.new_zeros(len(whole), channels, whole.shape[1])
-    for index, out in forwards(rest, without, len(live), chunk=chunk, gpu=activations.is_cuda, progress=progress):
+    for index, out in forwards(rest, without, len(live), like=activations, chunk=chunk, progress=progress):
         image, channel = live[index.to(live.device)].T
         drop[image, channel] = whole[image] - out
     own = whole[pairs.image, pairs.label][:, None]

@@ -68,7 +68,7 @@ def smoothed_weights(
         rescore: score S_max * masked image once more (Algorithm 1), or take the reduced score itself (Eq. 14).
         softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
         seed: every (channel, sign, draw) has its own noise, whatever the chunk and the rest of the batch.
-        chunk: masked images per forward; None: 16 on a CPU, as many as fit on a GPU.
+        chunk: masked images per forward; None: 16 at 224 px on a CPU, as many as fit on a GPU.
 
     The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with `rescore`.
     Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, or weights of another shape.
@@ -97,7 +97,7 @@ def smoothed_weights(
         spread = sigma * torch.stack([draw_noise(images, seed, key, n) for key, n in names])
         return x * (mask + spread) if noise == "mask" else x * mask + spread * unit
 
-    run = {"chunk": chunk, "gpu": images.is_cuda, "progress": progress}
+    run = {"chunk": chunk, "like": images, "progress": progress}
     reduced = None
     for index, out in forwards(score, noisy, len(unique) * copies, **run):
         if reduced is None:

@@ -122,3 +122,20 @@ def test_explain_needs_no_gradients_of_the_model_and_leaves_it(model):
     assert not found.maps.requires_grad and all(p.grad is None for p in model.parameters())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert len(pairs_of(torch.ones(1, 2, dtype=torch.bool))) == len(found.pairs)
+
+
+@pytest.mark.parametrize("method", sorted(methods.FROM_GRADIENTS))
+def test_the_closed_forms_of_a_linear_head_equal_the_backward(photo, method, monkeypatch):
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(weights=None).eval()
+    fast = explain(network, photo, [[3, 5, 900]], method=method).maps
+    monkeypatch.setattr(methods, "linear_head", lambda *_: None)
+    slow = explain(network, photo, [[3, 5, 900]], method=method).maps
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-5)
+
+
+def test_the_layer_is_looked_for_once_per_model(photo, monkeypatch):
+    network = torchvision.models.resnet18(weights=None).eval()
+    first = explain(network, photo, [[3]]).layer
+    monkeypatch.setitem(explain.__globals__, "last_spatial_layer", lambda *_: pytest.fail("looked for again"))
+    assert explain(network, photo, [[3]]).layer is first is network.layer4
