@@ -3,22 +3,30 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST_FLAGS ?=
+GRID ?= workflow/grids/default.yaml
+PROFILE ?= local
 .DEFAULT_GOAL := help
-.PHONY: book test lint notebooks lab checkpoints study bench clean help
+.PHONY: book runs test test-cluster lint notebooks lab checkpoints study bench clean help
 
 book: $(STAMP)  ## execute the chapters that changed and build the site in _build/html
-	@$(BIN)/python workflow/build_book.py
+	@$(BIN)/python workflow/batch.py workflow/grids/default.yaml
+
+runs: $(STAMP)  ## run a grid: GRID=workflow/grids/smoke.yaml [DATA=FOLDER] [PROFILE=slurm] [FLAGS=--dry-run]
+	@$(BIN)/python workflow/batch.py $(GRID) $(if $(DATA),--data $(DATA)) --profile $(PROFILE) $(FLAGS)
 
 test: $(STAMP) lint  ## lint, unit tests, doctests, notebooks, built pages in a browser
 	TQDM_DISABLE=1 $(BIN)/python -m pytest tests cam_utils workflow notebooks \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 $(PYTEST_FLAGS)
+
+test-cluster: $(STAMP)  ## run grids on a pretended SLURM of two nodes, on this machine (needs root, Debian)
+	bash tests/cluster/slurm.sh
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 notebooks: $(STAMP)  ## execute all chapters and store their outputs in notebooks/, to be committed
-	@$(BIN)/python workflow/build_book.py --store
+	@$(BIN)/python workflow/batch.py workflow/grids/default.yaml --store
 
 lab: $(STAMP)  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -37,7 +45,7 @@ clean:  ## remove what was built; .venv and data/cache stay
 	rm -rf _build .pytest_cache .ruff_cache
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

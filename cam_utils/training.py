@@ -146,7 +146,8 @@ def train(
     *,
     seed: int = 0,
     accelerator: str = "auto",
-    devices: int | str = 1,
+    devices: int = 1,
+    nodes: int = 1,
     strategy: str = "auto",
     precision: str = "32-true",
     workers: int = 0,
@@ -155,7 +156,7 @@ def train(
     """Train the model in place through the schedule's stages and return one row per epoch.
 
     `load(split, **options)` gives the datasets "train" and "val" (a partial of `data.load`). `accelerator`,
-    `devices`, `strategy` and `precision` are Lightning's. Columns of the result: stage, epoch, lr, loss,
+    `devices`, `nodes`, `strategy` and `precision` are Lightning's. Columns of the result: stage, epoch, lr, loss,
     val_loss, val_f1 (macro, in [0, 1]; p > 0.5, or with softmax the first class). Raises RuntimeError if the loss
     is not finite, ValueError for a dataset without images.
     """
@@ -167,8 +168,10 @@ def train(
             if not len(images):
                 raise ValueError(f"no {split} image for stage {number} of the training")
         generator = torch.Generator().manual_seed(seed + number)
+        # Every process takes its share, so that a step sees the schedule's batch whatever the number of devices.
+        share = max(1, stage.batch_size // (devices * nodes))
         loaders = [
-            DataLoader(p, stage.batch_size, shuffle=i == 0, num_workers=workers, generator=generator)
+            DataLoader(p, share, shuffle=i == 0, num_workers=workers, generator=generator)
             for i, p in enumerate(pairs)
         ]
         module = Training(model, stage, seed)
@@ -181,19 +184,24 @@ def train(
             if stage.early_stop:
                 callbacks.append(EarlyStopping("val_loss", patience=stage.early_stop, check_finite=False))
             trainer = L.Trainer(
-                max_epochs=stage.epochs, accelerator=accelerator, devices=devices, strategy=strategy,
-                precision=precision, callbacks=callbacks, logger=CSVLogger(folder, name=None, version=""),
+                max_epochs=stage.epochs, accelerator=accelerator, devices=devices, num_nodes=nodes,
+                strategy=strategy, precision=precision, callbacks=callbacks,
+                logger=CSVLogger(folder, name=None, version=""),
                 enable_progress_bar=progress,
                 enable_checkpointing=stage.keep == "best", enable_model_summary=False,
                 num_sanity_val_steps=0, default_root_dir=folder,
             )  # fmt: skip
             trainer.fit(module, *loaders)
-            # Read from a file, since with several devices the epochs ran in other processes.
-            log = pd.read_csv(Path(folder) / "metrics.csv").groupby("epoch", as_index=False).first()
+            # From files of the first process, since with several devices the epochs may have run in others.
+            log, state = None, None
+            if trainer.global_rank == 0:
+                log = pd.read_csv(Path(folder) / "metrics.csv").groupby("epoch", as_index=False).first()
+                if stage.keep == "best":
+                    state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+            log, state = trainer.strategy.broadcast((log, state))
             if not np.isfinite(log["loss"]).all():
                 raise RuntimeError(f"the training loss is not finite in stage {number}: lower lr={stage.lr}")
-            if stage.keep == "best":
-                state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+            if state is not None:
                 module.load_state_dict(state)
         rows.append(log.assign(stage=number, epoch=log["epoch"] + 1))
     unfreeze_top(model.features, 1.0)

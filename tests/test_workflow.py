@@ -68,22 +68,6 @@ def test_the_command_line_reads_yaml_and_fails_in_one_line(notebook, tmp_path, c
     assert not (tmp_path / "none.ipynb").exists()
 
 
-def test_a_chapter_runs_again_only_when_it_changed(notebook, tmp_path, monkeypatch, capsys):
-    runs = []
-    monkeypatch.setattr(build_book, "run", lambda *a, **o: runs.append(a) or run(*a, progress=False))
-    folder = tmp_path / "executed"
-    build_book.execute(notebook, folder)
-    stored = nbformat.read(folder / "little.ipynb", as_version=4)
-    assert not any("papermill" in cell.metadata for cell in stored.cells)
-    build_book.execute(notebook, folder)
-    assert len(runs) == 1
-    changed = nbformat.read(notebook, as_version=4)
-    changed.cells[-1].source = "print(steps * 3)"
-    nbformat.write(changed, notebook)
-    build_book.execute(notebook, folder)
-    assert len(runs) == 2
-
-
 def test_the_chapter_itself_refuses_an_unknown_parameter_of_plain_papermill(tmp_path):
     chapter = str(build_book.ROOT / "notebooks" / "minmax_cam.ipynb")
     with pytest.raises(
