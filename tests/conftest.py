@@ -10,8 +10,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from cam_utils import data, models
+from cam_utils import data, models, runs
 from cam_utils.cams import pairs_of
+from tests import fake_runs
 
 # Two years of a devkit in miniature: id -> (width, height), objects (name, xmin, ymin, xmax, ymax, difficult).
 # Corners are VOC's: 1-based, inclusive. Images 1 to 3 have masks.
@@ -41,6 +42,19 @@ def site(tmp_path_factory) -> Path:
     import build_book
 
     return build_book.build(build_book.chapters(), tmp_path_factory.mktemp("site")).parent
+
+
+@pytest.fixture(scope="session")
+def site_with_runs(tmp_path_factory) -> Path:
+    """The same site with three finished runs of SS-CAM: the default one, another seed, another dataset."""
+    import build_book
+
+    folder = tmp_path_factory.mktemp("finished")
+    fake_runs.write(folder, "ss_cam")
+    fake_runs.write(folder, "ss_cam-digits-s1", seed=1)
+    fake_runs.write(folder, "ss_cam-imagenet-resnet18-s0", dataset="imagenet", network="resnet18")
+    out = tmp_path_factory.mktemp("site_with_runs")
+    return build_book.build(build_book.chapters(), out, runs.read_runs(folder)).parent
 
 
 @pytest.fixture(scope="session", autouse=True)

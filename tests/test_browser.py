@@ -14,6 +14,26 @@ MATH = """() => [
     [...document.querySelectorAll('.math')].filter(m => m.querySelector('mjx-container')).length,
     document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"""
 IMAGES = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+# Lowest contrast (WCAG) between text and the ground below it, over the elements of a selector.
+CONTRAST = """selector => {
+    const numbers = text => text.match(/[\\d.]+/g).map(Number);
+    const light = rgb => {
+        const [r, g, b] = rgb.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = element => {
+        for (; element; element = element.parentElement) {
+            const colour = numbers(getComputedStyle(element).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0) return colour.slice(0, 3);
+        }
+        return [255, 255, 255];
+    };
+    return Math.min(...[...document.querySelectorAll(selector)].map(element => {
+        const pair = [numbers(getComputedStyle(element).color).slice(0, 3), ground(element)].map(light);
+        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    }));
+}"""
+VISIBLE = "() => [...document.querySelectorAll('div.rows tbody tr')].filter(r => r.checkVisibility()).length"
 WIDTH = "() => document.scrollingElement.scrollWidth - window.innerWidth"
 
 
@@ -96,6 +116,68 @@ def test_every_page_is_whole_and_stays_on_the_server(site, chromium, serve):
 
 def test_the_chapter_fits_a_phone(site, chromium, serve):
     assert faults(chromium, serve(site), "notebooks/minmax_cam.html", width=390) == []
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_pages_of_runs_are_whole(site_with_runs, chromium, serve, width):
+    root = serve(site_with_runs)
+    for name in ("book/results", "book/claims", "runs/ss_cam-digits-s1"):
+        assert faults(chromium, root, f"{name}.html", width) == [], name
+
+
+def test_rows_are_filtered_by_keyboard_and_the_headings_of_empty_tables_go(site_with_runs, chromium, serve):
+    page = chromium.new_page()
+    page.goto(serve(site_with_runs) + "book/results.html")
+    every = page.evaluate(VISIBLE)
+    page.focus("select[name=dataset]")
+    page.keyboard.press("i")  # the first option that begins with it: imagenet
+    assert page.input_value("select[name=dataset]") == "imagenet"
+    datasets = page.eval_on_selector_all(
+        "div.rows tr:not([hidden]) td:first-child", "all => all.map(c => c.innerText)"
+    )
+    assert set(datasets) == {"imagenet"} and page.evaluate(VISIBLE) == len(datasets) < every
+    assert page.inner_text("form.row-filter output") == f"{len(datasets)} of {every} rows"
+    page.select_option("select[name=network]", "digits")
+    assert page.evaluate(VISIBLE) == 0 and not page.is_visible("#ss-cam-table-1")
+    assert page.is_visible("#ours-beside-the-papers-tables"), "the section of the form itself stays"
+    page.focus("form.row-filter button")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('#ss-cam-table-1').checkVisibility()")
+    assert page.evaluate(VISIBLE) == every
+    page.close()
+
+
+def test_claims_are_filtered_by_verdict(site_with_runs, chromium, serve):
+    page = chromium.new_page()
+    page.goto(serve(site_with_runs) + "book/claims.html")
+    assert page.is_visible("#c1") and page.is_visible("#s1")
+    page.select_option("select[name=verdict]", "✗ fails")
+    assert (
+        page.is_visible("#s1") and not page.is_visible("#c1") and not page.is_visible("#the-claims-of-minmax-cam")
+    )
+    assert set(page.locator("#s1 tbody tr:not([hidden]) .diff").all_inner_texts()) == {"✗ fails"}
+    assert page.is_visible("table.summary >> nth=0"), "the summary stays whole"
+    page.close()
+
+
+def test_without_scripts_every_row_is_shown_and_no_form(site_with_runs, chromium, serve):
+    page = chromium.new_page(java_script_enabled=False)
+    page.goto(serve(site_with_runs) + "book/results.html")
+    assert not page.is_visible("form.row-filter") and page.is_visible("div.rows tbody tr >> nth=0")
+    page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_marks_and_tables_can_be_read_in_both_themes(site_with_runs, chromium, serve, theme):
+    root = serve(site_with_runs)
+    for name in ("results", "claims"):
+        page = chromium.new_page()
+        page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+        page.goto(f"{root}book/{name}.html", wait_until="networkidle")
+        assert page.get_attribute("html", "data-theme") == theme
+        for selector in (".diff", "div.rows th", "div.rows td", "div.rows a", "form.row-filter select"):
+            assert page.evaluate(CONTRAST, selector) >= 4.5, f"{selector} of {name}"
+        page.close()
 
 
 def test_search_finds_minmax_and_not_nonsense(site, chromium, serve):

@@ -1,27 +1,25 @@
-"""Build the book: execute the chapters that changed, stage the sources, run jupyter-book with warnings fatal.
+"""Build the book from finished runs: stage the sources, run jupyter-book with warnings fatal.
 
-python workflow/build_book.py          executes into _build/executed, builds _build/html; notebooks/ stays as it is
-python workflow/build_book.py --store  executes every chapter and stores its outputs in notebooks/, for committing
+The runs are made by workflow/batch.py, which calls this at its end.
 """
 
-import argparse
 import base64
-import hashlib
 import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import pages
 import yaml
-from run_notebook import NotebookFailed, run
+from grid import ROOT, digest
 
-ROOT = Path(__file__).resolve().parents[1]
+from cam_utils import claims
+from cam_utils.runs import Run, read_runs
+
 SOURCES = ("_config.yml", "_toc.yml", "book", "assets", "_ext", "data/results")
-# What a chapter's outputs depend on besides its own cells.
-INPUTS = ("cam_utils", "data/paper_tables", "data/results", "data/checkpoints", "requirements.lock")
+CLAIMS = ROOT / "data" / "results" / "claims.csv"
 
 
 def chapters() -> list[Path]:
@@ -44,39 +42,6 @@ def chapters() -> list[Path]:
     return found
 
 
-def digest(names: Iterable[str]) -> str:
-    """Return a hash of the names and bytes of all files under `names` (files or folders of the repository)."""
-    found = hashlib.sha256()
-    for name in names:
-        path = ROOT / name
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and "__pycache__" not in file.parts:
-                found.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    return found.hexdigest()
-
-
-def _cells_digest(notebook: Path) -> str:
-    """Return a hash of the cells' types, texts and metadata: stored outputs do not count."""
-    cells = json.loads(notebook.read_text())["cells"]
-    facts = [(c["cell_type"], "".join(c["source"]), c["metadata"]) for c in cells]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def execute(notebook: Path, folder: Path) -> Path:
-    """Return the executed copy of the notebook in `folder`; it runs only if its cells or INPUTS changed since."""
-    out = folder / notebook.name
-    mark, now = out.with_suffix(".sha256"), digest(INPUTS) + _cells_digest(notebook)
-    if out.exists() and mark.exists() and mark.read_text() == now:
-        print(f"{notebook.name}: unchanged, not executed again", flush=True)
-        return out
-    started = time.time()
-    print(f"{notebook.name}: executing", flush=True)
-    run(notebook, out)
-    mark.write_text(now)
-    print(f"{notebook.name}: executed in {time.time() - started:.0f} s", flush=True)
-    return out
-
-
 def cover() -> None:
     """Write the README's figure, assets/minmax_digits.jpg: the overlays that the stored chapter shows."""
     for cell in json.loads((ROOT / "notebooks" / "minmax_cam.ipynb").read_text())["cells"]:
@@ -85,21 +50,25 @@ def cover() -> None:
             (ROOT / "assets" / "minmax_digits.jpg").write_bytes(base64.b64decode(picture))
 
 
-def build(notebooks: Iterable[Path], out: Path) -> Path:
-    """Stage the sources and the executed `notebooks` in `out`/work, build `out`/html strictly, return its index.
+def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = ()) -> Path:
+    """Stage the sources, the executed `notebooks` and what the finished `runs` add in `out`/work, build `out`/html
+    strictly, return its index.
 
     `out`/html is replaced only when the build has succeeded. Raises RuntimeError with what jupyter-book printed if
-    it failed or warned.
+    it failed or warned; ValueError and FileNotFoundError as :func:`pages.stage`.
     """
     work, html = out / "work", out / "html"
     shutil.rmtree(work, ignore_errors=True)
     (work / "src" / "notebooks").mkdir(parents=True)
     for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (work / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-        copy(ROOT / name, work / "src" / name)
+        if (ROOT / name).is_dir():  # without data/results/runs: of a run only what pages.stage makes of it is read
+            shutil.copytree(ROOT / name, work / "src" / name, ignore=shutil.ignore_patterns("runs"))
+        else:
+            shutil.copy(ROOT / name, work / "src" / name)
     for notebook in notebooks:
         shutil.copy(notebook, work / "src" / "notebooks")
+    pages.stage(work / "src", runs)
     # --all with -W: an incremental build passes in silence over the warnings of pages that it does not read again.
     program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(work / "src")]
     options = ["--path-output", str(work), "-W", "--all", "-n", "--keep-going"]
@@ -111,37 +80,32 @@ def build(notebooks: Iterable[Path], out: Path) -> Path:
     return html / "index.html"
 
 
-def book() -> Path:
-    """Return the index of the built book, after executing and building only what changed."""
+def book(folder: Path, *, store: bool = False) -> Path:
+    """Return the index of the site built from the finished runs in `folder` and the committed ones, if it changed.
+
+    A chapter shows its default run where `folder` has it, else the outputs stored in notebooks/. With `store` the
+    default runs' outputs, their claims and the README's figure are written into the project, to be committed.
+    """
     out = ROOT / "_build"
-    executed = [execute(notebook, out / "executed") for notebook in chapters()]
+    found = read_runs(folder, ROOT / "data" / "results" / "runs")
+    own = {run.id: run.folder / "notebook.ipynb" for run in found}
+    shown = [own.get(path.stem, path) for path in chapters()]
+    if store:
+        for path, executed in zip(chapters(), shown, strict=True):
+            shutil.copy(executed, path)
+        claims.judge([run for run in found if run.id == run.chapter]).to_csv(CLAIMS, index=False)
+        cover()
     index, mark = out / "html" / "index.html", out / "html.sha256"
-    now = digest([*SOURCES, "_build/executed", "requirements.lock", "workflow/build_book.py"])
+    files = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
+    now = digest([*SOURCES, "cam_utils", "workflow", "requirements.lock", *files, *shown])
     if index.exists() and mark.exists() and mark.read_text() == now:
         print("site: unchanged, not built again", flush=True)
         return index
-    started = time.time()
     print("site: building", flush=True)
-    build(executed, out)
+    executed = out / "executed"
+    shutil.rmtree(executed, ignore_errors=True)
+    executed.mkdir(parents=True)
+    copies = [shutil.copy(source, executed / path.name) for path, source in zip(chapters(), shown, strict=True)]
+    build(copies, out, found)
     mark.write_text(now)
-    print(f"site: built in {time.time() - started:.0f} s", flush=True)
     return index
-
-
-def main() -> None:
-    """Build the book, or with --store refresh the outputs of notebooks/; exits with the reason of a failure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", action="store_true", help="execute in place, in notebooks/")
-    try:
-        if parser.parse_args().store:
-            for notebook in chapters():
-                print(f"stored {run(notebook, notebook).relative_to(ROOT)}")
-            cover()
-        else:
-            print(f"The book: {book()}")
-    except (FileNotFoundError, NotebookFailed, RuntimeError) as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()
