@@ -5,10 +5,14 @@ import re
 
 import build_book
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
+from cam_utils import claims
 from tests.conftest import ROOT
+
+VERDICTS = ("holds", "fails", "undecided")
 
 
 class Resources(html.parser.HTMLParser):
@@ -80,3 +84,19 @@ def test_a_warning_fails_the_build(tmp_path, monkeypatch):
     notebooks = [ROOT / "notebooks" / "minmax_cam.ipynb"]
     with pytest.raises(RuntimeError, match="fig-that-is-nowhere"):
         build_book.build(notebooks, tmp_path / "out")
+
+
+def test_the_committed_ledger_is_that_of_the_stored_chapters():
+    """The verdicts of data/results/claims.csv are those that the chapters' claims tables show."""
+    ledger = pd.read_csv(build_book.CLAIMS)
+    assert set(claims.CLAIMS) <= set(ledger["claim"].str.rstrip("'"))
+    for path in build_book.chapters():
+        cells = nbformat.read(path, as_version=4).cells
+        tables = [c for c in cells if "-claims" in c.metadata.get("mystnb", {}).get("figure", {}).get("name", "")]
+        shown = sum(
+            o["data"]["text/html"].count(f"<td>{v}</td>") for c in tables for o in c.outputs for v in VERDICTS
+        )
+        judged = ledger[(ledger["chapter"] == path.stem) & ledger["verdict"].isin(VERDICTS)]
+        assert 10 < shown <= len(judged), path.name
+        if path.stem != "minmax_cam":  # which sums up its claims about two heads
+            assert shown == len(judged), path.name

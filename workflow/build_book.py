@@ -93,7 +93,12 @@ def book(folder: Path, *, store: bool = False) -> Path:
     if store:
         for path, executed in zip(chapters(), shown, strict=True):
             shutil.copy(executed, path)
-        claims.judge([run for run in found if run.id == run.chapter]).to_csv(CLAIMS, index=False)
+        own_runs = [run for run in found if run.id == run.chapter]
+        claims.judge(own_runs).to_csv(CLAIMS, index=False, float_format="%.6g")
+        origin = {run.id: run.record for run in own_runs}
+        CLAIMS.with_suffix(".json").write_text(
+            json.dumps({"command": "make notebooks", "runs": origin}, indent=1) + "\n"
+        )
         cover()
     index, mark = out / "html" / "index.html", out / "html.sha256"
     files = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
