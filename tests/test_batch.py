@@ -1,5 +1,6 @@
 """The batch: grids become jobs, and jobs survive kills, failures and changed parameters."""
 
+import ast
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import batch
 import estimate
 import execute
 import grid
+import papermill
 import pytest
 import torchvision
 import yaml
@@ -115,6 +117,13 @@ def test_the_grids_name_existing_parameters_and_distinct_runs(name):
     for job in plan.jobs.values():
         assert job.parameters.keys() <= grid.defaults(job.notebook).keys()
         assert job.parameters.get("dataset", "digits") in data.LOADERS
+
+
+@pytest.mark.parametrize("notebook", sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb")))
+def test_a_notebooks_parameters_are_those_that_papermill_sets(notebook):
+    expected = papermill.inspect_notebook(str(ROOT / "notebooks" / notebook))
+    found = grid.defaults(f"notebooks/{notebook}")
+    assert found == {name: ast.literal_eval(fact["default"]) for name, fact in expected.items()}
 
 
 def test_networks_that_chapters_share_are_trained_once():

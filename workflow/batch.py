@@ -89,7 +89,7 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
     """Run the grid's jobs and return Snakemake's exit status."""
     names = gpus() if options.profile == "local" else []
     count = len(names) if options.profile == "local" else int(not options.cpu)
-    config = {"grid": str(grid.resolve()), "gpus": count, "skipped": json.dumps(skipped), "runs": str(root)}
+    config = {"grid": str(grid.resolve()), "gpus": count, "skipped": json.dumps(skipped)}
     if options.data:
         config["data_root"] = options.data
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]

@@ -117,8 +117,8 @@ def main() -> None:
     with reported(root, job.id), device(root / ".work"):
         folder = execute(root, job, key)
         for file in files:
-            if not file.exists():  # this job's working folder is not RUNS
-                shutil.copy(folder / file.name, file)
+            if not (file.exists() and file.samefile(folder / file.name)):
+                shutil.copy(folder / file.name, file)  # on Kubernetes Snakemake has a folder of its own for results
         print(folder)
 
 

@@ -47,7 +47,7 @@ def main() -> None:
     found.assign(network=options.network).to_csv(target, index=False, float_format="%.5g")
     right = float(table[table["method"] == METHODS[0]]["is_annotated"].mean())
     record = {
-        "command": "python workflow/imagenet_study.py --root DATA "
+        "command": "python workflow/imagenet_study.py --root DATA --weights FILE "
         f"--network {options.network} --images {len(images)}",
         "dataset": images.fingerprint(), "top1": right, **origin, "wall_s": round(time.time() - started),
     }  # fmt: skip
