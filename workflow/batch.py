@@ -85,8 +85,8 @@ def gpus() -> list[str]:
     return [str(i) for i, _ in enumerate(listed.stdout.splitlines())] if listed.returncode == 0 else []
 
 
-def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list[str]) -> int:
-    """Run the grid's jobs and return Snakemake's exit status."""
+def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list[str], lock: int) -> int:
+    """Run the grid's jobs and return Snakemake's exit status; it shares the lock: it may outlive us."""
     names = gpus() if options.profile == "local" else []
     count = len(names) if options.profile == "local" else int(not options.cpu)
     config = {"grid": str(grid.resolve()), "gpus": count, "skipped": json.dumps(skipped)}
@@ -100,7 +100,8 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
     environment = os.environ | {"CAM_UTILS_GPUS": ",".join(names), "PYTHONPATH": str(ROOT / "workflow")}
     if names:
         environment.pop("CUDA_VISIBLE_DEVICES", None)  # every job takes one of these
-    running, interrupted = subprocess.Popen([*command, *options.snakemake], env=environment), False
+    running = subprocess.Popen([*command, *options.snakemake], env=environment, pass_fds=[lock])
+    interrupted = False
     while running.returncode is None:
         try:
             running.wait()
@@ -160,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
         except BlockingIOError:
             sys.exit(f"batch: another batch is at work in {root}")
         clear(root)
-        status = snakemake(options.grid, root, options, sorted(lacking))
+        status = snakemake(options.grid, root, options, sorted(lacking), held.fileno())
         print("\n".join(summary(plan, root, lacking)), flush=True)
     if not options.no_book and status != INTERRUPTED:
         import build_book  # imports torch, which a listing need not wait for
