@@ -226,3 +226,17 @@ def test_every_run_is_a_page_and_linked_and_the_file_of_claims_is_the_page(site_
         claims.text(row) + ("" if row["unit"] in ("%", "number") else f" {row['unit']}")
         for row in judged.astype({"value": float, "low": float, "high": float}).to_dict("records")
     )
+
+
+def test_a_table_that_the_run_did_not_make_is_not_referred_to():
+    cells = [
+        nbformat.v4.new_markdown_cell("See {numref}`tab-a` and {numref}`tab-b`."),
+        nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="1")]),
+        nbformat.v4.new_code_cell("None"),
+    ]
+    for cell, name in zip(cells[1:], ("tab-a", "tab-b"), strict=True):
+        cell.metadata["mystnb"] = {"figure": {"name": name, "caption": name}}
+    page = nbformat.v4.new_notebook(cells=cells)
+    run_pages._make_unique(page, "x")
+    assert page.cells[0].source == "See {numref}`tab-a--x` and (not in this run)."
+    assert "figure" not in page.cells[2].metadata["mystnb"]

@@ -222,8 +222,20 @@ def _hide_paths(page: nbformat.NotebookNode, run: Run) -> None:
                     cell.source = cell.source.replace(value, _text(value))
 
 
+def _drop_empty_figures(page: nbformat.NotebookNode) -> None:
+    """Take back the names of figures and tables that this run did not make (of a head that it has not, say)."""
+    empty = set()
+    for cell in page.cells:
+        if cell.cell_type == "code" and not cell.outputs and "figure" in cell.metadata.get("mystnb", {}):
+            empty.add(cell.metadata.mystnb.pop("figure").get("name"))
+    for cell in page.cells if empty else ():
+        if cell.cell_type == "markdown":
+            cell.source = ROLES.sub(lambda m: "(not in this run)" if m[2] in empty else m[0], cell.source)
+
+
 def _make_unique(page: nbformat.NotebookNode, suffix: str) -> None:
     """Append the run's name to the labels that the page defines, and to the uses of these."""
+    _drop_empty_figures(page)
     texts = [cell.source for cell in page.cells if cell.cell_type == "markdown"]
     own = {m[2] for pattern in TARGETS for text in texts for m in pattern.finditer(text)}
     figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in page.cells]
