@@ -104,7 +104,7 @@ def test_the_section_on_the_default_run_goes_with_its_label_and_nothing_else(tmp
 def test_title_and_command_name_what_differs_and_no_folder_of_a_machine(tmp_path):
     folder = fake_runs.write(
         tmp_path, "ss_cam-imagenet-resnet18-s2", dataset="imagenet", network="resnet18", seed=2, limit=500,
-        data_root="/home/someone/images",
+        data_root="/data/someone/images",
     )  # fmt: skip
     (run,) = read_runs(tmp_path)
     assert run_pages.short_name(run) == "imagenet, resnet18, seed 2, limit 500"

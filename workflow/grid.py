@@ -25,7 +25,7 @@ INPUTS = (
     *("cam_utils", "data/paper_tables", "data/checkpoints", "requirements.lock"),
     "data/results/sscam_imagenet.csv",  # the one measured table that a chapter reads
 )
-RATES = {"linear": ["linear"], "kernel-usage": ["kernel-usage"], "both": ["linear", "kernel-usage"]}
+BOTH = ("linear", "kernel-usage")  # what minmax_cam calls the head "both"
 
 
 class Job(NamedTuple):
@@ -150,8 +150,8 @@ def _trainings(chapter: str, p: dict, trainer: dict) -> Iterator[dict]:
     if chapter == "minmax_cam" and not p["retrain"]:
         digits = p["dataset"] == "digits"
         common |= {"size": p["size"], "resize": p["resize"], "network": p["architecture"], "weights": p["weights"]}
-        for scenes, head in product(("0.9", "0.0") if digits else (None,), RATES[p["head"]]):
-            options = {"co_occurrence": float(scenes)} if scenes else {}
+        heads = BOTH if p["head"] == "both" else (p["head"],)
+        for options, head in product([{"co_occurrence": c} for c in (0.9, 0.0)] if digits else [{}], heads):
             yield common | {"head": head, "schedule": p["schedule"], "options": options, "trainer": trainer}
     elif chapter in ("representative_cam", "ss_cam") and p["dataset"] == "digits":
         options = {"objects": [1.0]}
