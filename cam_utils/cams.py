@@ -50,16 +50,40 @@ def weighted_sum(
     >>> weighted_sum(A, torch.tensor([[1.0, -1.0]]), pairs_of(torch.tensor([[True]]))).tolist()
     [[[-2.0, -2.0]]]
     """
-    flat = activations.flatten(2)  # [B, K, HW]
-    return torch.bmm(alpha[:, None], flat[pairs.image]).unflatten(2, activations.shape[2:])[:, 0]
+    if not len(pairs):
+        return alpha.new_zeros(0, *activations.shape[2:])
+    # One product per image serves all its pairs: gathering activations per pair would copy K maps for each.
+    slot = slots(pairs.image)
+    padded = alpha.new_zeros(len(activations), int(slot.max()) + 1, alpha.shape[1])
+    padded[pairs.image, slot] = alpha
+    return torch.bmm(padded, activations.flatten(2))[pairs.image, slot].unflatten(1, activations.shape[2:])
+
+
+def slots(image: Int[Tensor, " pairs"]) -> Int[Tensor, " pairs"]:
+    """Return the rank of every pair among those of the same image.
+
+    >>> slots(torch.tensor([0, 1, 0, 1, 1])).tolist()
+    [0, 0, 1, 1, 2]
+    """
+    order = torch.argsort(image, stable=True)
+    counts = torch.bincount(image)
+    starts = counts.cumsum(0) - counts
+    slot = torch.empty_like(order)
+    slot[order] = torch.arange(len(image), device=order.device) - starts[image[order]]
+    return slot
+
+
+def _set_totals(w: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return, for every set, the sum of `w` over its labels [G, ...] and its size |C_x| [G]."""
+    groups = int(pairs.group.max()) + 1 if len(pairs) else 0
+    total = w.new_zeros(groups, *w.shape[1:]).index_add_(0, pairs.group, w)
+    return total, torch.bincount(pairs.group, minlength=groups).to(w.dtype)
 
 
 def _set_sums(w: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Return, for every pair, the sum of `w` over all labels of its set and the set's size |C_x|."""
-    groups = int(pairs.group.max()) + 1 if len(pairs) else 0
-    total = w.new_zeros(groups, *w.shape[1:]).index_add_(0, pairs.group, w)[pairs.group]
-    size = torch.bincount(pairs.group, minlength=groups).to(w.dtype)[pairs.group]
-    return total, size.view(-1, *[1] * (w.dim() - 1))
+    total, size = _set_totals(w, pairs)
+    return total[pairs.group], size[pairs.group].view(-1, *[1] * (w.dim() - 1))
 
 
 def minmax(w: Float[Tensor, "pairs ..."], pairs: Pairs) -> Float[Tensor, "pairs ..."]:
@@ -147,7 +171,11 @@ def d_minmax_grad_cam(
     pairs: Pairs,
 ) -> Float[Tensor, "pairs height width"]:
     """Return D-MinMax-Grad-CAM (Eq. 8): the parts are rectified at every pixel, before the sum over pixels."""
-    return weighted_sum(activations, d_minmax(grads, pairs).sum((-2, -1)), pairs).relu()
+    total, size = _set_totals(grads, pairs)
+    # As d_minmax(grads).sum over pixels, part by part: what a whole set shares is summed once.
+    others = (total[pairs.group] - grads).relu_().sum((-2, -1)) / (size[pairs.group] - 1).clamp(min=1)[:, None]
+    background = total.clamp(max=0).sum((-2, -1)) / size.clamp(min=1)[:, None]
+    return weighted_sum(activations, grads.relu().sum((-2, -1)) - others + background[pairs.group], pairs).relu()
 
 
 def grad_cam_pp(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cam_utils.cams import Pairs
+from cam_utils.cams import Pairs, slots
 
 
 class Capture(NamedTuple):
@@ -94,7 +94,7 @@ def layer_weights(outputs: Tensor, activations: Sequence[Tensor], image: Tensor,
     the combination `direction[q]` [L] of its outputs. One backward serves one query of every image.
     """
     alphas = [a.new_zeros(len(image), a.shape[1]) for a in activations]
-    slot = _slots(image)
+    slot = slots(image)
     for s in range(int(slot.max()) + 1 if len(image) else 0):
         chosen = (slot == s).nonzero()[:, 0]
         with torch.enable_grad():
@@ -105,34 +105,45 @@ def layer_weights(outputs: Tensor, activations: Sequence[Tensor], image: Tensor,
     return alphas
 
 
-def _slots(image: Tensor) -> Tensor:
-    """Return the rank of every query among those of the same image."""
-    order = torch.argsort(image, stable=True)
-    counts = torch.bincount(image)
-    starts = counts.cumsum(0) - counts
-    slot = torch.empty_like(order)
-    slot[order] = torch.arange(len(image), device=order.device) - starts[image[order]]
-    return slot
-
-
 def head_gradients(captured: Capture, pairs: Pairs) -> Tensor:
     """Return dS_c/dA of every pair, [P, K, H, W].
 
-    One backward through the head serves one label of every image of the batch at once, so the number of
-    backwards is that of the largest number of labels in an image.
+    One backward through the head serves one label of every image of the batch at once, so the number of backwards
+    is that of the largest number of labels in an image. A head without convolutions (fully connected layers) runs
+    them all as one batch, which reads its large weights once.
     """
     logits, activations = captured
     grads = activations.new_zeros(len(pairs), *activations.shape[1:])
     if not len(pairs):
         return grads
-    slot = _slots(pairs.image)
-    for s in range(int(slot.max()) + 1):
+    slot = slots(pairs.image)
+    count = int(slot.max()) + 1
+    if count > 1 and not _convolves(logits):
+        ask = logits.new_zeros(count, *logits.shape)
+        ask[slot, pairs.image, pairs.label] = 1
+        (g,) = torch.autograd.grad(logits, activations, ask, retain_graph=True, is_grads_batched=True)
+        return g[slot, pairs.image]
+    for s in range(count):
         chosen = (slot == s).nonzero()[:, 0]
         with torch.enable_grad():  # the caller may evaluate under no_grad
             picked = logits[pairs.image[chosen], pairs.label[chosen]].sum()
         (g,) = torch.autograd.grad(picked, activations, retain_graph=True)
         grads[chosen] = g[pairs.image[chosen]]
     return grads
+
+
+def _convolves(output: Tensor) -> bool:
+    """Return whether the graph behind `output` holds a convolution: batched over labels these run no faster."""
+    todo, seen = [output.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if "Convolution" in node.name():
+            return True
+        seen.add(node)
+        todo += [parent for parent, _ in node.next_functions]
+    return False
 
 
 def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:

@@ -12,11 +12,11 @@ from tqdm import tqdm
 from cam_utils import data, maps, metrics
 from cam_utils.cams import Pairs, pairs_of
 from cam_utils.capture import capture
-from cam_utils.methods import SCORES, USES_SET, check_methods, raw_maps
+from cam_utils.methods import SCORES, USES_SET, check_methods, raw_maps, scoring
 from cam_utils.models import Classifier, Pretrained
 from cam_utils.names import check_known
 from cam_utils.regions import pixel_metrics
-from cam_utils.scorecam import forwards
+from cam_utils.scorecam import forwards, moved, shown
 from cam_utils.store import Store, fingerprint
 from cam_utils.training import PixelsAndLabels
 
@@ -31,6 +31,7 @@ def evaluate(
     explained: str = "both",
     threshold: float = 0.5,
     smoothing: Mapping[str, object] | None = None,
+    precision: str = "float32",
     shard: tuple[int, int] = (0, 1),
     batch_size: int = 16,
     chunk: int | None = None,
@@ -45,8 +46,10 @@ def evaluate(
     serves both (columns `in_predicted`, `in_annotated`). `explained`: "both", or "predicted" or "annotated" alone.
     With `folder` the table is written in parts and a later call resumes after the last complete one; the finished
     table is `pairs.parquet`. `smoothing`: plain options of SS-CAM (draws, sigma, seed, ...), see
-    :func:`cam_utils.sscam.smoothed_weights`. `shard` (i, n): of n processes that share `folder`, this one does
-    every n-th part from i on and returns its own rows; :func:`cam_utils.store.gather` makes the table of all.
+    :func:`cam_utils.sscam.smoothed_weights`. `precision`: "bfloat16" runs masked forwards in autocast. `workers`:
+    processes that decode images while the network runs. `shard` (i, n): of n processes that share `folder`, this
+    one does every n-th part from i on and returns its own rows; :func:`cam_utils.store.gather` makes the table of
+    all.
 
     Raises ValueError if the folder holds another evaluation, and for a shard that is none, or without a folder.
     """
@@ -61,6 +64,7 @@ def evaluate(
     batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
     model = model.to(device).eval()
     how = {"scores": scores, "explained": explained, "threshold": threshold, "smoothing": dict(smoothing or {})}
+    how |= {"precision": precision} if precision != "float32" else {}  # tables made before it was there stay valid
     origin = {"dataset": dataset.fingerprint(), "model": fingerprint(*model.state_dict().values())}
     store = Store(folder, {**origin, "methods": list(methods), **how, "batch_size": batch_size}, len(batches))
     todo = [i for i in store.missing() if i % of == first]
@@ -87,14 +91,13 @@ def evaluate_batch(
     threshold: float,
     chunk: int | None,
     smoothing: Mapping[str, object],
+    precision: str = "float32",
 ) -> pd.DataFrame:
     """Return the pairs table of one batch of samples."""
     x = model.preprocess(batch.images.to(model.mean.device)).contiguous(memory_format=torch.channels_last)
     captured = capture(model, x, model.features, grads=isinstance(model, Pretrained))
 
-    def probability(images: Tensor) -> Tensor:
-        return SCORES[scores](model(images))
-
+    probability = scoring(model, scores, precision)
     p = SCORES[scores](captured.logits.detach())
     top = torch.nn.functional.one_hot(p.argmax(1), p.shape[1]) > 0
     predicted = top if scores == "softmax" else p > threshold
@@ -157,9 +160,9 @@ def _masked_scores(probability, x: Tensor, masks: Tensor, pairs: Pairs, chunk: i
     """Return p of the masked images and of their complements, [P, L] each: two forwards per pair."""
 
     def made(index: Tensor) -> Tensor:
-        pair = (index % len(pairs)).to(x.device)
-        whole, mask = x[pairs.image[pair]], masks[pair, None]
-        return whole * torch.where((index < len(pairs)).to(x.device)[:, None, None, None], mask, 1 - mask)
+        pair, kept = moved(index % len(pairs), x), moved(index < len(pairs), x)
+        mask = torch.where(kept[:, None, None], masks[pair], 1 - masks[pair])
+        return shown(x, pairs.image[pair], mask)
 
     both = torch.cat([out for _, out in forwards(probability, made, 2 * len(pairs), like=x, chunk=chunk)])
     return both[: len(pairs)], both[len(pairs) :]

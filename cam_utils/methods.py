@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from cam_utils import cams, scorecam, sscam
 from cam_utils.cams import Pairs
 from cam_utils.capture import Capture, head_gradients
+from cam_utils.heads import PixelHead, linear_head, pixel_head
 from cam_utils.names import check_known
 
 FROM_WEIGHTS = {
@@ -21,12 +22,11 @@ FROM_GRADIENTS = {
     "minmax-grad-cam": cams.minmax_grad_cam,
     "d-minmax-grad-cam": cams.d_minmax_grad_cam,
 }
-# What the gradient forms are on global average pooling and one linear layer: the gradient of a channel is w / HW at
-# every pixel, so its sum is w and no backward is needed (SPEC P1.a; Grad-CAM++ takes the constant gradient itself).
-ON_LINEAR_HEAD = {
+# The gradient forms where a channel's gradient summed over the pixels is known: on global average pooling and one
+# linear layer it is the weight itself (SPEC P1.a).
+FROM_SUMS = {
     "grad-cam": cams.cam,
     "minmax-grad-cam": cams.minmax_cam,
-    "d-minmax-grad-cam": cams.d_minmax_cam,
 }
 FROM_SCORES = {"score-cam": scorecam.score_cam}
 SMOOTHED = {  # options of cam_utils.sscam.ss_cam: Algorithm 1, and Approach 1 (the mean over noisy masks)
@@ -34,6 +34,7 @@ SMOOTHED = {  # options of cam_utils.sscam.ss_cam: Algorithm 1, and Approach 1 (
     "ss-cam-mean": {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": False},
 }
 SCORES = {"sigmoid": torch.sigmoid, "softmax": lambda logits: logits.softmax(-1)}  # from logits [B, L] to p
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # of forwards of masked images; maps stay float32
 METHODS = (*FROM_WEIGHTS, *FROM_GRADIENTS, *FROM_SCORES, *SMOOTHED)
 USES_SET = {name for name in METHODS if "minmax" in name}  # the map depends on the other labels explained
 
@@ -46,24 +47,22 @@ def check_methods(methods: Sequence[str]) -> None:
         check_known("method", method, METHODS)
 
 
-def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:
-    """Return the weights [L, K] of a GAP + linear head behind the captured layer, or None for any other head.
+def scoring(model: nn.Module, kind: str, precision: str = "float32") -> Callable[[Tensor], Tensor]:
+    """Return the callable from images [N, 3, h, w] to p [N, L], the model's "sigmoid" or "softmax" of its logits.
 
-    Not the architecture decides but the numbers: the logits must be the pooled activations times the weights of
-    the model's last linear layer.
+    precision: "bfloat16" runs the network in autocast, an approximation (the book's page on speed measures it).
+    Raises ValueError for an unknown kind or precision.
     """
-    logits, activations = (t.detach() for t in captured)
-    heads = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    if not heads or heads[-1].in_features != activations.shape[1]:
-        return None
-    head = heads[-1]
-    weights = (head.class_weights() if hasattr(head, "class_weights") else head.weight).detach()
-    expected = nn.functional.linear(activations.mean((-2, -1)), weights)
-    if expected.shape != logits.shape:
-        return None
-    signal = logits if head.bias is None else logits - head.bias.detach()
-    same = torch.allclose(expected, signal, rtol=1e-3, atol=1e-3 * float(signal.abs().max()))
-    return weights if same else None
+    check_known("score function", kind, SCORES)
+    check_known("precision", precision, PRECISIONS)
+    reduced = PRECISIONS[precision]
+
+    def score(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, reduced, enabled=reduced is not None):
+            logits = model(images)
+        return SCORES[kind](logits.float() if reduced else logits)
+
+    return score
 
 
 def raw_maps(
@@ -86,11 +85,13 @@ def raw_maps(
     check_methods(methods)
     activations = captured.activations.detach()
     weights = linear_head(model, captured)
-    grads = None
-    if weights is None and any(m in FROM_GRADIENTS or m == "ss-cam" for m in methods):
-        grads = head_gradients(captured, pairs)
-    elif "grad-cam++" in methods:
-        grads = weights[pairs.label][..., None, None] / activations[0, 0].numel()
+    head = grads = None
+    if weights is not None:
+        own = weights[pairs.label]
+        head = PixelHead(own, None, own.new_ones(len(own)))
+    elif any(m in FROM_GRADIENTS or m == "ss-cam" for m in methods):
+        head = pixel_head(model, captured, pairs)
+        grads = head_gradients(captured, pairs) if head is None else head.summed[..., None, None]
     found = {}
     for method in methods:
         if method in FROM_WEIGHTS:
@@ -101,8 +102,8 @@ def raw_maps(
                     f"({'grad-cam' if method == 'cam' else method.replace('-cam', '-grad-cam')})"
                 )
             found[method] = FROM_WEIGHTS[method](activations, weights, pairs)
-        elif weights is not None and method in ON_LINEAR_HEAD:
-            found[method] = ON_LINEAR_HEAD[method](activations, weights, pairs)
+        elif head is not None and method in FROM_GRADIENTS:
+            found[method] = _without_backward(method, activations, head, pairs)
         elif method in FROM_GRADIENTS:
             found[method] = FROM_GRADIENTS[method](activations, grads, pairs)
         elif method in FROM_SCORES:
@@ -120,6 +121,25 @@ def raw_maps(
                     score,
                     **{"weights": signs, "chunk": chunk, **SMOOTHED[method], **(smoothing or {})},
                 )
+    return found
+
+
+def _without_backward(method: str, activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
+    """Return a gradient method's maps [P, H, W] on a head that :mod:`cam_utils.heads` knows."""
+    every = torch.arange(len(pairs), device=activations.device)
+    own = Pairs(pairs.image, every, pairs.group)  # row p of the weights is that of pair p
+    if method in FROM_SUMS:
+        return FROM_SUMS[method](activations, head.summed, own)
+    if method == "grad-cam++":  # its weight is the same at every active pixel, and 0 at the others
+        once = head.weights[..., None, None] / activations[0, 0].numel()
+        return cams.grad_cam_pp(activations, once, pairs) * head.fraction[:, None, None]
+    if head.active is None:  # D-MinMax-Grad-CAM of a gradient that is the same at every pixel
+        return cams.d_minmax_cam(activations, head.weights, own)
+    found = activations.new_empty(len(pairs), *activations.shape[2:])
+    for group in pairs.group.unique():  # one set at a time: the gradients of all sets could be gigabytes
+        chosen = (pairs.group == group).nonzero()[:, 0]
+        part = Pairs(pairs.image[chosen], pairs.label[chosen], torch.zeros_like(chosen))
+        found[chosen] = cams.d_minmax_grad_cam(activations, head.gradients(chosen), part)
     return found
 
 

@@ -16,7 +16,9 @@ from cam_utils import maps
 from cam_utils.cams import Pairs, weighted_sum
 
 Score = Callable[[Tensor], Tensor]
-CPU_NUMBERS = 16 * 3 * 224 * 224  # in a chunk if none is given: a ResNet-50 at 224 px then needs less than 400 MB
+# In a chunk if none is given: what a network makes of more images does not fit a CPU's caches, and a ResNet-50 at
+# 224 px stays below 400 MB.
+CPU_NUMBERS = 8 * 3 * 224 * 224
 GPU_CHUNK = 64  # the first; doubled while memory lasts, but only while tensors have fewer than 2^31 elements
 LARGEST_CHUNK = 1024
 
@@ -32,9 +34,10 @@ def forwards(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (indices, score(make(indices))) for 0..count-1, `chunk` at a time.
 
-    `like` [*, ...] says where the made items lie and how large one is. chunk=None: on a CPU 16 images of 224 px, or
-    as many numbers of other items; on a GPU it starts at 64 and doubles until memory is full. Where memory does not
-    suffice the chunk is halved and the same items are tried again, so `make` must give the same items each time.
+    `like` [*, ...] says where the made items lie and how large one is. chunk=None: on a CPU 8 images of 224 px, or
+    as many numbers of other items; on a GPU it starts at 64 and doubles while twice of what one chunk took is free.
+    Where memory does not suffice the chunk is halved and the same items are tried again, so `make` must give the
+    same items each time. Indices are on the CPU (see :func:`moved`), so that nothing in the loop waits for a GPU.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"expected chunk >= 1 (masked images per forward), got {chunk}")
@@ -54,7 +57,29 @@ def forwards(
             yield index, out
             at += len(index)
             bar.update(len(index))
-            size = min(2 * size, LARGEST_CHUNK) if grow else size
+            if grow:
+                grow = 2 * size <= LARGEST_CHUNK and _room(like.device)
+                size = 2 * size if grow else size
+
+
+def _room(device: torch.device) -> bool:
+    """Return whether the GPU has room for twice the memory that its fullest moment took so far."""
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free, but held by torch
+    return 2 * torch.cuda.max_memory_allocated(device) < free + kept + torch.cuda.memory_allocated(device)
+
+
+def moved(index: Tensor, like: Tensor) -> Tensor:
+    """Return the indices on `like`'s device, copied without waiting for what the device still does."""
+    return index.to(like.device, non_blocking=True)
+
+
+def shown(images: Tensor, image: Tensor, masks: Tensor) -> Tensor:
+    """Return images[image] * masks [N, 3, h, w], for images [B, 3, h, w] and masks [N, h, w] or [h, w]."""
+    # Where all are of one image nothing is gathered: that takes more time than the product.
+    one = not images.is_cuda and len(image) and bool((image == image[0]).all())
+    whole = images[image[0]].expand(len(image), *images.shape[1:]) if one else images[image]
+    return whole * masks[..., None, :, :]
 
 
 def channel_scores(
@@ -75,11 +100,13 @@ def channel_scores(
     image, channel = activations.flatten(2).abs().amax(-1).nonzero(as_tuple=True)  # the live channels
 
     def masked(index: Tensor) -> Tensor:
+        index = moved(index, images)
         i, k = image[index], channel[index]
-        return images[i] * maps.minmax(maps.upsample(activations[i, k], images.shape[-2:]))[:, None]
+        return shown(images, i, maps.minmax(maps.upsample(activations[i, k], images.shape[-2:])))
 
     scores = None
     for index, out in forwards(score, masked, len(image), like=images, chunk=chunk):
+        index = moved(index, images)
         if scores is None:
             scores = out.new_zeros(*activations.shape[:2], out.shape[1])
         scores[image[index], channel[index]] = out
@@ -137,14 +164,14 @@ def ablation_cam(
     live = activations.flatten(2).abs().amax(-1).nonzero()  # without a channel of zeros nothing changes
 
     def without(index: Tensor) -> Tensor:
-        image, channel = live[index.to(live.device)].T
+        image, channel = live[moved(index, live)].T
         ablated = activations[image].clone()
         ablated[torch.arange(len(image), device=image.device), channel] = 0
         return ablated
 
     drop = whole.new_zeros(len(whole), channels, whole.shape[1])
     for index, out in forwards(rest, without, len(live), like=activations, chunk=chunk, progress=progress):
-        image, channel = live[index.to(live.device)].T
+        image, channel = live[moved(index, live)].T
         drop[image, channel] = whole[image] - out
     own = whole[pairs.image, pairs.label][:, None]
     part = drop[pairs.image, :, pairs.label]

@@ -12,7 +12,7 @@ from torch import Tensor
 from cam_utils import maps
 from cam_utils.cams import Pairs
 from cam_utils.names import check_known
-from cam_utils.scorecam import Score, forwards, upsampled_sum
+from cam_utils.scorecam import Score, forwards, moved, shown, upsampled_sum
 
 REDUCE = ("max", "mean")
 NOISE = ("input", "mask")
@@ -86,23 +86,25 @@ def smoothed_weights(
     image, k, sign = unique // (3 * channels), unique // 3 % channels, unique % 3 - 1
 
     copies = draws if sigma > 0 else 1  # without noise all draws are one
+    named = (unique % (3 * channels)).tolist()  # what an image's noise is drawn by: channel and sign
 
     def noisy(index: Tensor) -> Tensor:
-        item, draw = (index // copies).to(device), index % copies
-        mask = sign_mask(activations[image[item], k[item]], sign[item], images.shape[-2:])[:, None]
-        x = images[image[item]]
+        item = moved(index // copies, images)
+        mask = sign_mask(activations[image[item], k[item]], sign[item], images.shape[-2:])
         if not sigma:
-            return x * mask
-        names = zip((unique[item] % (3 * channels)).tolist(), draw.tolist(), strict=True)
+            return shown(images, image[item], mask)
+        names = [(named[i // copies], i % copies) for i in index.tolist()]
         spread = sigma * torch.stack([draw_noise(images, seed, key, n) for key, n in names])
-        return x * (mask + spread) if noise == "mask" else x * mask + spread * unit
+        if noise == "mask":
+            return images[image[item]] * (mask[:, None] + spread)
+        return shown(images, image[item], mask) + spread * unit
 
     run = {"chunk": chunk, "like": images, "progress": progress}
     reduced = None
     for index, out in forwards(score, noisy, len(unique) * copies, **run):
         if reduced is None:
             reduced = out.new_full((len(unique), out.shape[1]), -torch.inf if reduce == "max" else 0.0)
-        item = (index // copies).to(device)[:, None].expand_as(out)
+        item = moved(index // copies, out)[:, None].expand_as(out)
         reduced.scatter_reduce_(0, item, out, "amax" if reduce == "max" else "sum")
     reduced = reduced / copies if reduce == "mean" else reduced
     found = reduced[inverse, pairs.label[:, None]]  # [P, K]
@@ -118,12 +120,16 @@ def _rescored(images, activations, pairs: Pairs, score: Score, signs: Tensor, sc
     found = torch.empty_like(scale)
 
     def scaled(index: Tensor) -> Tensor:
-        p, c = index // scale.shape[1], index % scale.shape[1]
-        mask = sign_mask(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])[:, None]
-        return images[pairs.image[p]] * mask * scale[p, c][:, None, None, None].to(images.dtype)
+        p, c = place(index)
+        mask = sign_mask(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])
+        return shown(images, pairs.image[p], mask * scale[p, c][:, None, None].to(images.dtype))
 
-    for index, out in forwards(score, lambda i: scaled(i.to(images.device)), scale.numel(), **run):
-        p, c = index.to(images.device) // scale.shape[1], index.to(images.device) % scale.shape[1]
+    def place(index: Tensor) -> tuple[Tensor, Tensor]:
+        index = moved(index, images)
+        return index // scale.shape[1], index % scale.shape[1]
+
+    for index, out in forwards(score, scaled, scale.numel(), **run):
+        p, c = place(index)
         found[p, c] = out.gather(1, pairs.label[p][:, None])[:, 0]
     return found
 
