@@ -29,6 +29,18 @@ def features_of(labels: torch.Tensor, channels: int) -> torch.Tensor:
     return 6 * (causes @ mixing + noise - 0.3).relu()
 
 
+def one_by_one(x: torch.Tensor, y: torch.Tensor, tolerance: float = 1e-4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scikit-learn's weights [M, K] and biases [M] of the heads of all pairs of classes."""
+    weights, biases = [], []
+    for first, second in class_pairs(int(y.max()) + 1).tolist():
+        chosen = (y == first) | (y == second)
+        model = LogisticRegression(tol=tolerance, max_iter=1000)
+        model.fit(x[chosen].numpy(), (y[chosen] == first).numpy())
+        weights.append(torch.from_numpy(model.coef_[0]))
+        biases.append(float(model.intercept_[0]))
+    return torch.stack(weights), torch.tensor(biases)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,17 +60,9 @@ def main() -> None:
         heads = fit_heads(x, y, tolerance=tolerance)
         return heads.weight, heads.bias
 
-    def theirs():
-        weights, biases = [], []
-        for first, second in pairs.tolist():
-            chosen = (y == first) | (y == second)
-            model = LogisticRegression(tol=options.peer_tolerance, max_iter=1000)
-            model.fit(x[chosen].numpy(), (y[chosen] == first).numpy())
-            weights.append(torch.from_numpy(model.coef_[0]))
-            biases.append(float(model.intercept_[0]))
-        return torch.stack(weights), torch.tensor(biases)
-
-    calls = {tolerance: partial(fitted, tolerance) for tolerance in options.tolerance} | {"scikit-learn": theirs}
+    calls = {tolerance: partial(fitted, tolerance) for tolerance in options.tolerance} | {
+        "scikit-learn": partial(one_by_one, x, y, options.peer_tolerance)
+    }
     seconds, found = {name: [] for name in calls}, {}
     for _ in range(options.repeats):
         for name, call in calls.items():

@@ -1,16 +1,21 @@
-"""What is raced: the same work by us, by two other libraries, and the forwards that nobody can do without.
+"""What is raced: the same work by us, by other libraries, and the forwards that nobody can do without.
 
-Every function returns calls by name: "ours", "pytorch-grad-cam", "torch-cam", "limit". Images and labels are COCO's
-and SqueezeNet's weights real where --data holds them; ResNet-50's weights are random, which changes no time.
+Every function returns calls by name: "ours", "ours, METHOD", "pytorch-grad-cam", "torch-cam", "scikit-learn", "limit".
+Images are COCO's and SqueezeNet's weights real where the samples are there; ResNet-50's weights are random, which
+changes no time. Labels are the most probable ones.
 """
 
+import copy
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pair_heads
 import torch
+import torchvision
 from pytorch_grad_cam import AblationCAM, GradCAM, ScoreCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from race import Calls
+from race import Calls, seconds
 from torch import Tensor, nn
 from torchcam import methods as torchcam
 
@@ -18,6 +23,10 @@ from cam_utils import data, evaluate, models, scorecam, sscam
 from cam_utils.cams import Pairs, pairs_of
 from cam_utils.capture import capture
 from cam_utils.explain import explain
+from cam_utils.pairwise import fit_heads
+
+EVALUATED = ("cam", "grad-cam++", "minmax-cam", "d-minmax-cam")
+CHUNKS = (4, 8, 16, 32, 64)  # batch sizes among which the limit takes the fastest
 
 
 class Bench(NamedTuple):
@@ -56,10 +65,6 @@ def bench(name: str, batch: int, labels: int, size: int, root: str | None) -> Be
 
 def forward(net: nn.Module, x: Tensor, formats: tuple = (torch.contiguous_format, torch.channels_last)) -> Callable:
     """Return the fastest bare inference forward of `x`: the better of the memory formats, tried here."""
-    import copy
-
-    from race import seconds
-
     best = None
     for memory_format in formats:
         own, images = copy.deepcopy(net).to(memory_format=memory_format), x.contiguous(memory_format=memory_format)
@@ -90,16 +95,21 @@ def cams(b: Bench) -> Calls:
             for label in b.labels:
                 peer([label] * len(b.images), scores, retain_graph=True)
 
+    def own(method: str) -> Callable:
+        return lambda: explain(b.net, b.images, labels, method=method, layer=b.layer)
+
+    others = ["grad-cam++", "minmax-grad-cam", "d-minmax-grad-cam"]
+    others += [] if b.name == "squeezenet1_0" else ["cam", "minmax-cam", "d-minmax-cam"]
     return {
-        "ours": lambda: explain(b.net, b.images, labels, method="grad-cam", layer=b.layer),
-        "ours, MinMax-CAM": lambda: explain(b.net, b.images, labels, method="minmax-grad-cam", layer=b.layer),
+        "ours": own("grad-cam"),
+        **{f"ours, {method}": own(method) for method in others},
         "pytorch-grad-cam": pytorch_grad_cam,
         "torch-cam": torch_cam,
         "limit": forward(b.net, b.images),
     }
 
 
-def score_cam(b: Bench, chunks: tuple[int, ...] = (8, 16, 32, 64)) -> Calls:
+def score_cam(b: Bench, chunks: tuple[int, ...] = CHUNKS) -> Calls:
     """Score-CAM of all labels of every image; the limit is as many forwards as there are live channels."""
     activations = capture(b.net, b.images, b.layer).activations
     live = int((activations.flatten(2).abs().amax(-1) > 0).sum())
@@ -127,8 +137,6 @@ def score_cam(b: Bench, chunks: tuple[int, ...] = (8, 16, 32, 64)) -> Calls:
 
 def many(b: Bench, count: int, chunks: tuple[int, ...]) -> Callable:
     """Return `count` bare forwards of images of the bench's size, at the fastest of the batch sizes."""
-    from race import seconds
-
     calls = {}
     for chunk in chunks:
         x = b.images[:1].expand(chunk, -1, -1, -1).contiguous()
@@ -167,11 +175,21 @@ def ss_cam(b: Bench, draws: int = 2) -> Calls:
                 for image in b.images:
                     peer(label, b.net(image[None]))
 
-    return {"ours": ours, "torch-cam": torch_cam, "limit": many(b, live * draws, (8, 16, 32, 64))}
+    return {"ours": ours, "torch-cam": torch_cam, "limit": many(b, live * draws, CHUNKS)}
+
+
+def wide(channels: int, size: int) -> Bench:
+    """Return a bench of a random network whose last layer has so many channels, one image, one label."""
+    torch.manual_seed(0)
+    body = nn.Sequential(*list(torchvision.models.resnet18(weights=None).children())[:-2])
+    layer = nn.Sequential(nn.Conv2d(512, channels, 1), nn.ReLU())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000))
+    net = nn.Sequential(OrderedDict(body=body, layer=layer, head=head)).eval()
+    return Bench("wide", net, net.layer, "layer", torch.rand(1, 3, size, size), [0])
 
 
 def limited(b: Bench, group: str, channels: int) -> Callable:
-    """Return a call of ours that has only the first `channels` channels to score, to see what memory depends on."""
+    """Return a call of ours that scores only the first `channels` channels: the chunk alone decides on memory."""
     activations = capture(b.net, b.images, b.layer).activations[:, :channels].detach()
 
     @torch.no_grad()
@@ -202,18 +220,22 @@ def ablation_cam(b: Bench) -> Calls:
     return {"ours": ours, "pytorch-grad-cam": pytorch_grad_cam}
 
 
-def evaluation(b: Bench) -> Calls:
-    """The pairs table of four methods for a batch of scenes; the limit is two forwards per pair and method."""
-    methods = ["cam", "grad-cam++", "minmax-cam", "d-minmax-cam"]
-    scenes = data.load("digits", "val", n=48)
+def evaluation(count: int, methods: tuple[str, ...] = EVALUATED) -> Calls:
+    """The pairs table of a batch of digits scenes; the limit is two forwards per pair and method, and the batch's."""
+    scenes = data.load("digits", "val", n=3 * count)
     model = models.build("resnet18", 10, seed=0, bias=0.0).eval()
-    batch = data.collate([scenes[i] for i in range(16)])
-    how = {"scores": "sigmoid", "explained": "annotated", "threshold": 0.5, "chunk": 64, "smoothing": {}}
-    pairs = int(batch.labels.sum())
+    batch = data.collate([scenes[i] for i in range(count)])
+    how = {"scores": "sigmoid", "explained": "annotated", "threshold": 0.5, "chunk": None, "smoothing": {}}
     x = model.preprocess(batch.images)
-    count = 2 * len(methods) * pairs + len(x)
-    own = Bench("resnet18", model, model.features, "features", x, b.labels)
+    forwards = 2 * len(methods) * int(batch.labels.sum()) + count
     return {
-        "ours": lambda: evaluate.evaluate_batch(model, batch, methods, scenes.classes, **how),
-        "limit": many(own, count, (16, 32, 64)),
+        "ours": lambda: evaluate.evaluate_batch(model, batch, list(methods), scenes.classes, **how),
+        "limit": many(Bench("resnet18", model, model.features, "features", x, []), forwards, CHUNKS),
     }
+
+
+def pairwise_heads(classes: int, rows: int = 100, channels: int = 512) -> Calls:
+    """Linear heads of all pairs of classes on features of one network, against scikit-learn, one after another."""
+    y = torch.arange(classes).repeat(rows)
+    x = pair_heads.features_of(y, channels)
+    return {"ours": lambda: fit_heads(x, y), "scikit-learn": lambda: pair_heads.one_by_one(x, y)}

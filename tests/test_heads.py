@@ -142,7 +142,7 @@ def test_bfloat16_is_an_approximation_that_one_asks_for(squeezenet, coco_root):
     )
     assert torch.equal(exact, again) and rough.dtype == torch.float32
     assert 0 < largest_difference(exact, rough) < 0.2
-    with pytest.raises(ValueError, match="unknown precision 'bfloat32'; did you mean .*'bfloat16'"):
+    with pytest.raises(ValueError, match=r"unknown precision 'bfloat32'; did you mean .*'bfloat16'"):
         explain(squeezenet, x, **how, precision="bfloat32")
 
 
