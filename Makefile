@@ -6,10 +6,16 @@ PYTEST_FLAGS ?=
 GRID ?= workflow/grids/default.yaml
 PROFILE ?= local
 .DEFAULT_GOAL := help
-.PHONY: book runs test test-cluster lint notebooks lab checkpoints study bench clean help
+.PHONY: book single pdf runs test test-cluster lint notebooks lab checkpoints study bench clean help
 
 book: $(STAMP)  ## execute the chapters that changed and build the site in _build/html
 	@$(BIN)/python workflow/batch.py workflow/grids/default.yaml
+
+single: book  ## the whole book as one page, _build/html/single.html
+	@$(BIN)/python workflow/export.py --html-only
+
+pdf: book  ## the same printed with Chromium, _build/book.pdf
+	@$(BIN)/python workflow/export.py
 
 runs: $(STAMP)  ## run a grid: GRID=workflow/grids/smoke.yaml [DATA=FOLDER] [PROFILE=slurm] [FLAGS=--dry-run]
 	@$(BIN)/python workflow/batch.py $(GRID) $(if $(DATA),--data $(DATA)) --profile $(PROFILE) $(FLAGS)

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,13 +15,17 @@ from torch import Tensor
 from cam_utils.data import Batch
 
 MAP_COLOURS = "magma"  # perceptually even, and readable in grey and by colour-blind readers
+MARKERS = "osD^vPX<>*"  # a second sign beside the colour of a group, for print in grey
 
 
 def style() -> None:
-    """Set the look of every figure of the book; JPEG keeps grids of photographs small inside notebooks."""
+    """Set the look of every figure of the book; JPEG keeps grids of photographs small inside notebooks.
+
+    130 dots per inch: on screen a figure fills the column of text, on paper its letters stay sharp.
+    """
     set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
-    plt.rcParams.update({"figure.dpi": 100, "figure.constrained_layout.use": True, "axes.titlesize": 8})
+    plt.rcParams.update({"figure.dpi": 130, "figure.constrained_layout.use": True, "axes.titlesize": 8})
 
 
 def overlay(axes: plt.Axes, image: Tensor, mask: Tensor | None = None, opacity: float = 0.6) -> None:
@@ -57,7 +62,8 @@ def map_grid(
             if r == 0:
                 grid[0, c].set_title(method)
         for axes in grid[r] if outlines is not None and outlines[r] is not None else ():
-            axes.contour(outlines[r].numpy().astype(float), levels=[0.5], colors="cyan", linewidths=0.6)
+            for colour, line in (("black", 1.4), ("cyan", 0.6)):  # the dark rim shows cyan on white, also in grey
+                axes.contour(outlines[r].numpy().astype(float), levels=[0.5], colors=colour, linewidths=line)
     grid[0, 0].set_title("image")
     return figure
 
@@ -67,7 +73,7 @@ def table_heatmap(table: pd.DataFrame, *, title: str, rule: int | None = None) -
     rows, columns = table.shape
     figure, axes = plt.subplots(figsize=(1.6 + 0.42 * columns, 0.8 + 0.27 * rows))
     sns.heatmap(
-        table, ax=axes, cmap="viridis", annot=True, fmt=".0f" if columns > 14 else ".1f", annot_kws={"size": 6},
+        table, ax=axes, cmap="viridis", annot=True, fmt=".0f" if columns > 14 else ".1f", annot_kws={"size": 7},
         cbar_kws={"label": "IoU (%)"},
     )  # fmt: skip
     if rule is not None:
@@ -90,16 +96,16 @@ def similarity_panel(similarity: Tensor, classes: Sequence[str], *, title: str) 
 
 
 def threshold_curves(sweep: pd.DataFrame, marks: dict[float, str], styles: dict[str, str]) -> Figure:
-    """Draw mIoU over the threshold, one line per method in its format ("C0--"); `marks` names thresholds."""
+    """Draw mIoU over the threshold, one line per method and its format ("C0--"); `marks` names thresholds."""
     figure, axes = plt.subplots(figsize=(6.2, 3.4))
-    for method, line in styles.items():
+    for (method, line), marker in zip(styles.items(), cycle(MARKERS), strict=False):
         rows = sweep[sweep["method"] == method]
-        axes.plot(rows["threshold"], 100 * rows["value"], line, label=method)
+        axes.plot(rows["threshold"], 100 * rows["value"], line, marker=marker, ms=4, label=method)
     for at, name in marks.items():
         axes.axvline(at, color="0.6", lw=0.8)
-        axes.text(at, axes.get_ylim()[0], f" {name}", fontsize=7, va="bottom")
+        axes.text(at, axes.get_ylim()[0], f" {name}", fontsize=8, va="bottom")
     axes.set(xlabel="threshold T (fraction of the map's maximum)", ylabel="mIoU (%)")
-    axes.legend(fontsize=7, loc="upper right")
+    axes.legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -114,7 +120,7 @@ def heatmap(values: np.ndarray, labels: Sequence[str], *, title: str, axes: plt.
 
 
 def intervals(aggregated: pd.DataFrame, metrics: Sequence[str], *, hue: str = "method") -> Figure:
-    """Draw every metric's mean in percent with its 95% interval, one panel per metric, one colour per `hue`."""
+    """Draw every metric's mean in percent with its 95% interval, one panel per metric; `hue` sets the sign."""
     figure, grid = plt.subplots(1, len(metrics), figsize=(1.6 * len(metrics), 2.6), sharey=True, squeeze=False)
     groups = list(aggregated[hue].unique())
     settings = list(aggregated["setting"].unique()) if "setting" in aggregated else [None]
@@ -125,7 +131,8 @@ def intervals(aggregated: pd.DataFrame, metrics: Sequence[str], *, hue: str = "m
                 row = (rows if setting is None else rows[rows["setting"] == setting]).iloc[0]
                 y = j * (len(groups) + 1) + i
                 spread = 100 * np.array([[row["value"] - row["low"]], [row["high"] - row["value"]]])
-                axes.errorbar(100 * row["value"], y, xerr=spread, fmt="o", ms=4, color=f"C{i}", label=group)
+                sign = {"fmt": MARKERS[i % len(MARKERS)], "color": f"C{i}"}
+                axes.errorbar(100 * row["value"], y, xerr=spread, ms=4, label=group, **sign)
         axes.set(title=metric.replace("_", " "), xlabel="percent")
         ticks = [j * (len(groups) + 1) + (len(groups) - 1) / 2 for j in range(len(settings))]
         axes.set_yticks(ticks, [s or "" for s in settings])

@@ -16,14 +16,17 @@ VERDICTS = ("holds", "fails", "undecided")
 
 
 class Resources(html.parser.HTMLParser):
-    """Collects what a page loads, and what it links to."""
+    """Collects what a page loads, what it links to, its ids and its pictures."""
 
-    def __init__(self):
+    def __init__(self, page):
         super().__init__()
-        self.loaded, self.links = [], []
+        self.loaded, self.links, self.ids, self.images = [], [], [], []
+        self.feed(page.read_text())
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.images += [values] if tag == "img" else []
         if tag in ("script", "img", "source", "iframe"):
             self.loaded.append(values.get("src"))
         elif tag == "link" and values.get("rel") in ("stylesheet", "preload", "icon"):
@@ -50,14 +53,92 @@ def test_every_page_of_the_contents_is_built(site):
 
 def test_no_page_loads_anything_from_elsewhere_and_local_links_exist(site):
     for page in [*site.glob("book/*.html"), *site.glob("notebooks/*.html")]:
-        parser = Resources()
-        parser.feed(page.read_text())
+        parser = Resources(page)
         assert parser.loaded
         assert not [url for url in parser.loaded if url and re.match(r"(https?:)?//", url)], page.name
         for link in parser.links:
             target = (link or "").split("#")[0].split("?")[0]
             if target and not re.match(r"[a-z]+:", target):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def built(*sites):
+    """Return the pages of chapters, prose and runs of built sites."""
+    found = [p for site in sites for kind in ("book", "notebooks", "runs") for p in site.glob(f"{kind}/*.html")]
+    assert len(found) > 8
+    return sorted(found)
+
+
+def test_every_link_into_a_page_has_its_target(site, site_with_runs):
+    ids = {}
+    for page in built(site, site_with_runs):
+        for link in Resources(page).links:
+            file, _, name = (link or "").partition("#")
+            if not name or re.match(r"[a-z]+:", file):
+                continue
+            target = (page.parent / file).resolve() if file else page
+            if target not in ids:
+                ids[target] = set(Resources(target).ids)
+            assert name in ids[target], f"{page.name} links to {link}"
+
+
+def test_every_picture_has_a_text_in_its_place(site, site_with_runs):
+    pictures = 0
+    for page in built(site, site_with_runs):
+        for image in Resources(page).images:
+            pictures += "_images" in image["src"]
+            text = image.get("alt") or ""
+            assert text.strip() and "_images" not in text, f"{page.name}: {image}"
+            assert not re.fullmatch(r"\S*\.(jpe?g|png|svg|gif)", text), f"{page.name}: {image}"
+    assert pictures >= 16
+
+
+def test_tables_and_figures_are_numbered_apart_and_referred_to_as_what_they_are(site, site_with_runs):
+    wanted = {"tab": "Table", "fig": "Fig."}
+    seen = {"Table": 0, "Fig.": 0}
+    for page in built(site, site_with_runs):
+        text = page.read_text()
+        numbers = {"Table": [], "Fig.": []}
+        for name, body in re.findall(r'<figure[^>]* id="((?:tab|fig)-[^"]+)">(.*?)</figure>', text, re.S):
+            shown = re.search(r'caption-number">(\S+) ([\d.]+)', body)
+            assert shown[1] == wanted[name[:3]], f"{page.name}: {name}"
+            is_table = "<table" in body and "<img" not in body
+            assert is_table == (shown[1] == "Table"), f"the label of {name} on {page.name} does not tell what it is"
+            numbers[shown[1]].append(int(shown[2].split(".")[-1]))
+        for kind, found in numbers.items():
+            first = found[0] if found and page.parent.name == "runs" else 1  # runs go on where their chapter ends
+            assert found == list(range(first, first + len(found))), f"{kind} on {page.name}"
+            seen[kind] += len(found)
+        for name, shown in re.findall(r'#((?:tab|fig)-[^"]+)"><span class="std std-numref">(\S+)', text):
+            assert shown == wanted[name[:3]], f"{page.name} refers to {name} as {shown}"
+    assert seen["Table"] > 25 and seen["Fig."] >= 16
+
+
+def test_every_chapter_shows_the_command_that_repeats_it(site):
+    for path in build_book.chapters():
+        page = (site / "notebooks" / f"{path.stem}.html").read_text()
+        block = re.search(r"Run this yourself.*?<pre>(.*?)</pre>", page, re.S)[1]
+        shown = html.unescape(re.sub("<.*?>", "", block)).replace("\\\n", " ").split()
+        program, notebook = (ROOT / part for part in shown[1:3])
+        assert shown[0] == ".venv/bin/python" and program.is_file() and notebook == path
+        assert len(shown) == 4 and shown[3].endswith(f"{path.stem}.ipynb")
+
+
+def test_the_book_stays_small_and_has_no_button_without_a_repository(site):
+    assert sum(f.stat().st_size for f in site.rglob("*") if f.is_file()) < 25e6
+    assert not yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    for page in built(site):
+        assert not re.search("mybinder|colab.research|launch-button", page.read_text()), page.name
+
+
+def test_the_glossary_is_linked_and_explains_the_terms_of_the_metrics(site):
+    page = (site / "book" / "glossary.html").read_text()
+    terms = re.findall(r'<dt id="term-([^"]+)"', page)
+    assert len(terms) == page.count("<dt id=") == page.count("<dd>") > 30
+    for name in ("pair", "complement", "MinMax-CAM", "average-drop-AD", "energy", "head"):
+        assert name in terms
+    for name in ("intro", "notation"):
+        assert 'href="glossary.html"' in (site / "book" / f"{name}.html").read_text()
 
 
 def test_equations_are_numbered_and_citations_resolved(site):

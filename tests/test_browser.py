@@ -6,7 +6,11 @@ import os
 import shutil
 import threading
 
+import export
 import pytest
+import yaml
+
+from tests.conftest import ROOT
 
 OPTIONS = ["--no-sandbox", "--disable-gpu"]
 MATH = """() => [
@@ -178,6 +182,56 @@ def test_marks_and_tables_can_be_read_in_both_themes(site_with_runs, chromium, s
         for selector in (".diff", "div.rows th", "div.rows td", "div.rows a", "form.row-filter select"):
             assert page.evaluate(CONTRAST, selector) >= 4.5, f"{selector} of {name}"
         page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_chapters_can_be_read_in_both_themes(site, chromium, serve, theme):
+    root = serve(site)
+    page = chromium.new_page()
+    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    code = ("div.highlight span", "div.admonition p")
+    wanted = {
+        "notebooks/ss_cam": (*code, "figcaption .caption-text", "div.cell_output th", "div.cell_output td"),
+        "book/glossary": ("dl.glossary dt", "dl.glossary dd p"),
+        "book/citation": ("div.highlight span", "blockquote p"),
+    }
+    for name, selectors in wanted.items():
+        page.goto(f"{root}{name}.html", wait_until="networkidle")
+        assert page.get_attribute("html", "data-theme") == theme
+        for selector in selectors:
+            assert page.locator(selector).count() and page.evaluate(CONTRAST, selector) >= 4.5, (
+                f"{selector} of {name}"
+            )
+    page.close()
+
+
+def test_the_button_switches_the_theme_and_pictures_keep_their_contrast(site, chromium, serve):
+    page = chromium.new_page()
+    page.goto(serve(site) + "notebooks/ss_cam.html", wait_until="networkidle")
+    assert page.get_attribute("html", "data-theme") == "light"
+    seen = set()
+    for _ in range(3):  # light, dark, and as the system has it
+        page.click(".theme-switch-button >> visible=true")
+        seen.add(page.get_attribute("html", "data-mode"))
+        if page.get_attribute("html", "data-theme") == "dark":
+            filters = page.eval_on_selector_all("figure img", "all => all.map(i => getComputedStyle(i).filter)")
+            assert filters and all("contrast" not in each for each in filters)
+    assert seen == {"light", "dark", "auto"}
+    page.close()
+
+
+def test_on_paper_nothing_is_wider_than_the_sheet(site_with_runs, chromium, serve):
+    contents = export.pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+    name = export.single_page(site_with_runs, contents).name
+    page = chromium.new_page(viewport={"width": 680, "height": 960})  # A4 less 15 mm on both sides
+    page.emulate_media(media="print")
+    page.goto(serve(site_with_runs) + name, wait_until="networkidle")
+    wide = page.eval_on_selector_all(
+        "table, img, pre", "all => all.map(e => e.getBoundingClientRect().right).filter(right => right > 682)"
+    )
+    assert wide == []
+    assert page.locator("h1:visible").count() == len(contents), "the theme hides titles on paper"
+    page.close()
 
 
 def test_search_finds_minmax_and_not_nonsense(site, chromium, serve):

@@ -18,7 +18,7 @@ from grid import ROOT, digest
 from cam_utils import claims
 from cam_utils.runs import Run, read_runs
 
-SOURCES = ("_config.yml", "_toc.yml", "book", "assets", "_ext", "data/results")
+SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
 CLAIMS = ROOT / "data" / "results" / "claims.csv"
 
 

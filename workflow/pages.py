@@ -1,10 +1,12 @@
-"""What finished runs add to the staged book: their pages, the contents, the pages of results and of claims."""
+"""What the staged book gets when it is built: pages of runs and of citation, results, claims, commands, buttons."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
 import yaml
+from chapter_pages import add_command, with_buttons
+from citation_page import citation_part
 from claims_page import claims_part
 from results_page import results_part
 from run_pages import add_to_toc, page_of, run_page
@@ -14,15 +16,24 @@ from cam_utils.runs import Run
 
 # The line of book/results.md and book/claims.md that the generated part replaces.
 PLACEHOLDER = "*The numbers of the runs are filled in here when the book is built (`make book`).*"
+# The line of book/citation.md that is replaced.
+CITATION = "*The citation is filled in here from CITATION.cff when the book is built (`make book`).*"
 
 
 def stage(source: Path, runs: Iterable[Run]) -> None:
-    """Write into the staged book `source` what the runs add to it.
+    """Write into the staged book `source` what the runs, its settings and its chapters' commands add to it.
 
-    Raises ValueError if a page has no line PLACEHOLDER or a run's chapter is not in the contents,
-    FileNotFoundError for a run without its notebook.
+    Raises ValueError if a page lacks its line PLACEHOLDER or CITATION, a chapter its title, or the contents a run's
+    chapter, and for settings that :func:`with_buttons` refuses; FileNotFoundError for a run without its notebook.
     """
     runs = list(runs)
+    config = source / "_config.yml"
+    settings = with_buttons(yaml.safe_load(config.read_text()))
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    for path in sorted((source / "notebooks").glob("*.ipynb")):
+        chapter = nbformat.read(path, 4)
+        add_command(chapter, path.stem, settings.get("repository", {}).get("url", ""))
+        nbformat.write(chapter, path)
     contents = source / "_toc.yml"
     contents.write_text(yaml.safe_dump(add_to_toc(yaml.safe_load(contents.read_text()), runs), sort_keys=False))
     for run in runs:
@@ -33,12 +44,13 @@ def stage(source: Path, runs: Iterable[Run]) -> None:
     ledger = claims.judge(runs)
     fill(source / "book" / "results.md", results_part(runs))
     fill(source / "book" / "claims.md", claims_part(ledger, runs))
+    fill(source / "book" / "citation.md", citation_part(source / "CITATION.cff"), CITATION)
     ledger.to_csv(source / "book" / "claims.csv", index=False)
 
 
-def fill(page: Path, text: str) -> None:
-    """Replace the line PLACEHOLDER of the page by `text`."""
-    before, line, after = page.read_text().partition(f"{PLACEHOLDER}\n")
+def fill(page: Path, text: str, placeholder: str = PLACEHOLDER) -> None:
+    """Replace the line `placeholder` of the page by `text`."""
+    before, line, after = page.read_text().partition(f"{placeholder}\n")
     if not line:
-        raise ValueError(f"{page} has no line that reads: {PLACEHOLDER}")
+        raise ValueError(f"{page} has no line that reads: {placeholder}")
     page.write_text(f"{before}{text}{after}")

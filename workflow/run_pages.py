@@ -4,12 +4,12 @@ import ast
 import json
 import posixpath
 import re
-import shlex
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path, PurePath
 
 import nbformat
+from chapter_pages import command
 
 from cam_utils.runs import Run
 
@@ -152,11 +152,7 @@ def _about(run: Run) -> str:
         if record.get("git")
         else "",
     ]
-    given = " ".join(
-        f"\\\n  -p {name} {shlex.quote(_text(value))}"
-        for name, value in _changed(run).items()
-        if name not in ("output", "device")
-    )
+    given = {name: _text(value) for name, value in _changed(run).items() if name not in ("output", "device")}
     chapter = f"{{doc}}`{run.chapter}`"  # moved with the chapter's own links
     return f"""\
 :::{{admonition}} A run of the chapter
@@ -167,9 +163,7 @@ puts its means beside the paper's.
 {markdown_safe("; ".join(fact for fact in facts if fact))}.
 
 ```bash
-.venv/bin/python workflow/run_notebook.py \\
-  notebooks/{run.chapter}.ipynb \\
-  {run.id}.ipynb {given}
+{command(run.chapter, run.id, given)}
 ```
 :::"""
 

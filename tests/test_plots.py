@@ -1,0 +1,58 @@
+"""Figures that are read without colour: markers, a scale of rising lightness, outlines with a rim."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cam_utils import plots
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    plots.style()
+    yield
+    plt.close("all")
+
+
+def lightness(colours):
+    """Return the relative luminance of sRGB colours [n, 3]."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_the_scale_of_maps_gets_lighter_with_every_step():
+    steps = lightness(matplotlib.colormaps[plots.MAP_COLOURS](np.linspace(0, 1, 64))[:, :3])
+    assert (np.diff(steps) > 0).all() and steps[0] < 0.01 and steps[-1] > 0.8
+
+
+def test_groups_of_intervals_differ_by_marker_and_by_colour():
+    rows = [
+        {"method": f"m{i}", "metric": "x", "value": 0.5, "low": 0.4, "high": 0.7} for i in range(len(plots.MARKERS))
+    ]
+    figure = plots.intervals(pd.DataFrame(rows), ["x"])
+    bars = figure.axes[0].containers
+    assert len({bar[0].get_marker() for bar in bars}) == len({bar[0].get_color() for bar in bars}) == len(rows)
+    low, high = bars[0][2][0].get_segments()[0][:, 0]
+    assert (low, high) == pytest.approx((40, 70)), "the bar spans the interval, in percent"
+
+
+def test_curves_differ_by_marker_and_keep_their_format():
+    sweep = pd.DataFrame(
+        {"method": ["a", "a", "b", "b"], "threshold": [0.1, 0.2] * 2, "value": [0.1, 0.3, 0.2, 0.2]}
+    )
+    lines = plots.threshold_curves(sweep, {0.15: "T"}, {"a": "C0-", "b": "C1--"}).axes[0].get_lines()[:2]
+    assert [line.get_linestyle() for line in lines] == ["-", "--"]
+    assert lines[0].get_marker() != lines[1].get_marker()
+    assert list(lines[0].get_ydata()) == pytest.approx([10, 30])
+
+
+def test_an_outline_has_a_dark_rim_below_the_light_line():
+    image, region = torch.ones(3, 8, 8), torch.zeros(8, 8, dtype=torch.bool)
+    region[2:6, 2:6] = True
+    axes = plots.map_grid([image], ["a"], {"cam": [torch.ones(8, 8)]}, outlines=[region]).axes[0]
+    rim, line = axes.collections
+    assert rim.get_linewidth()[0] > line.get_linewidth()[0]
+    assert lightness(rim.get_edgecolor()[:, :3])[0] < 0.01 < lightness(line.get_edgecolor()[:, :3])[0]

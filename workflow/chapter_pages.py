@@ -1,0 +1,82 @@
+"""What every page of a chapter gets when the book is built: the command that repeats it, and its buttons."""
+
+import shlex
+from collections.abc import Mapping
+
+import nbformat
+
+HOSTS = ("https://github.com/", "https://gitlab.com/")
+
+
+def command(chapter: str, run: str, given: Mapping[str, str] | None = None) -> str:
+    r"""Return the shell command that executes a chapter as runs/<run>.ipynb with the parameters `given`, as text.
+
+    >>> print(command("ss_cam", "mine", {"seed": "1"}))
+    .venv/bin/python workflow/run_notebook.py \
+      notebooks/ss_cam.ipynb \
+      runs/mine.ipynb \
+      -p seed 1
+    """
+    parts = [f"notebooks/{chapter}.ipynb", f"runs/{run}.ipynb"]
+    parts += [f"-p {name} {shlex.quote(value)}" for name, value in (given or {}).items()]
+    return " \\\n  ".join([".venv/bin/python workflow/run_notebook.py", *parts])
+
+
+def add_command(page: nbformat.NotebookNode, chapter: str, repository: str = "") -> None:
+    """Append to the cell with the page's title how to run the chapter; changes the page in place.
+
+    Raises ValueError for a page whose first cell of text has no title.
+    """
+    title = next((cell for cell in page.cells if cell.cell_type == "markdown"), None)
+    if title is None or not title.source.startswith("# "):
+        raise ValueError(f"expected chapter {chapter} to begin with a title (# ...)")
+    lines = [
+        "",
+        "",
+        ":::{admonition} Run this yourself",
+        ":class: tip",
+        "In a copy of the repository, after `make book`, this command repeats the page:",
+        "",
+        "```bash",
+        command(chapter, chapter),
+        "```",
+    ]
+    if any("parameters" in cell.metadata.get("tags", []) for cell in page.cells):
+        lines.append("`-p NAME VALUE` at its end changes a parameter; the first cell of code lists all of them.")
+    if on_colab(repository):
+        lines += [
+            "",
+            "Binder brings the repository along. Colab opens the notebook alone: run this in a first cell there.",
+            "",
+            "```",
+            f"!git clone --quiet {repository} book",
+            "%cd book",
+            "%pip install --quiet -e .",
+            "```",
+        ]
+    title.source += "\n".join([*lines, ":::"])
+
+
+def on_colab(repository: str) -> bool:
+    """Return whether Colab can open notebooks of this repository: it reads GitHub's only."""
+    return repository.startswith(HOSTS[0])
+
+
+def with_buttons(settings: Mapping) -> dict:
+    """Return the book's settings with the buttons that `repository: {url: ...}` allows.
+
+    Without an address there are none: the theme's would open somebody else's repository. Raises ValueError for an
+    address of which the theme can make no button.
+    """
+    settings = dict(settings)
+    url = (settings.get("repository") or {}).get("url") or ""
+    if not url:
+        return {key: value for key, value in settings.items() if key not in ("repository", "launch_buttons")}
+    if not url.startswith(HOSTS) or len(url.split("/")) != 5 or not all(url.split("/")[3:]):
+        raise ValueError(
+            f"expected repository url {HOSTS[0]}OWNER/NAME in _config.yml (or gitlab.com), got {url!r}"
+        )
+    if not on_colab(url):
+        buttons = settings.get("launch_buttons", {})
+        settings["launch_buttons"] = {key: value for key, value in buttons.items() if key != "colab_url"}
+    return settings
