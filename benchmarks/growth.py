@@ -110,10 +110,8 @@ def main() -> None:
         row = study(name, options.repeats)
         found.append(row)
         curve = ", ".join(f"{q}: {s:.2f} s {row['MiB'][q]:.0f} MiB" for q, s in row["seconds"].items())
-        print(
-            f"{name:9} exponent {row['exponent']:5.2f}, expected at most {row['expected']:.0f} ({curve})",
-            flush=True,
-        )
+        slope = f"exponent {row['exponent']:5.2f}, expected at most {row['expected']:.0f}"
+        print(f"{name:9} {slope} ({curve})", flush=True)
     if not options.no_store:
         origin = runs.provenance() | {"threads": torch.get_num_threads()}
         record = {"command": "make bench", **origin, "wall_s": round(time.time() - started), "growth": found}

@@ -1,8 +1,8 @@
 """What is raced: the same work by us, by other libraries, and the forwards that nobody can do without.
 
-Every function returns calls by name: "ours", "ours, METHOD", "pytorch-grad-cam", "torch-cam", "scikit-learn", "limit".
-Images are COCO's and SqueezeNet's weights real where the samples are there; ResNet-50's weights are random, which
-changes no time. Labels are the most probable ones.
+Every function returns calls by name: "ours" and "ours, METHOD", a library's name, "limit". Images are COCO's and
+SqueezeNet's weights real where the samples are there; ResNet-50's weights are random, which changes no time. Labels
+are the most probable ones.
 """
 
 import copy
@@ -221,7 +221,7 @@ def ablation_cam(b: Bench) -> Calls:
 
 
 def evaluation(count: int, methods: tuple[str, ...] = EVALUATED) -> Calls:
-    """The pairs table of a batch of digits scenes; the limit is two forwards per pair and method, and the batch's."""
+    """The pairs table of a batch of scenes; the limit is two forwards per pair and method, and the batch's own."""
     scenes = data.load("digits", "val", n=3 * count)
     model = models.build("resnet18", 10, seed=0, bias=0.0).eval()
     batch = data.collate([scenes[i] for i in range(count)])

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
@@ -19,13 +20,27 @@ MARKERS = "osD^vPX<>*"  # a second sign beside the colour of a group, for print 
 
 
 def style() -> None:
-    """Set the look of every figure of the book; JPEG keeps grids of photographs small inside notebooks.
+    """Set the look of a notebook's figures; JPEG keeps grids of photographs small inside it."""
+    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
+    look()
+
+
+def look() -> None:
+    """Set the look of every figure of the book.
 
     130 dots per inch: on screen a figure fills the column of text, on paper its letters stay sharp.
     """
-    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     plt.rcParams.update({"figure.dpi": 130, "figure.constrained_layout.use": True, "axes.titlesize": 8})
+
+
+def map_colours() -> list[str]:
+    """Return the 256 colours of maps from 0 to 1 as "#rrggbb".
+
+    >>> map_colours()[0], map_colours()[-1]
+    ('#000004', '#fcfdbf')
+    """
+    return [to_hex(colour) for colour in plt.colormaps[MAP_COLOURS](range(256))]
 
 
 def overlay(axes: plt.Axes, image: Tensor, mask: Tensor | None = None, opacity: float = 0.6) -> None:

@@ -1,6 +1,10 @@
 """Fixtures: the real samples beside the repository, a small VOC tree, a cache that is thrown away."""
 
+import functools
+import http.server
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +38,7 @@ VOC_SEGMENTED = {"train": ["000001", "000002"], "val": ["000003"], "trainval": [
 
 
 ROOT = Path(__file__).resolve().parents[1]
+BROWSER = ["--no-sandbox", "--disable-gpu"]
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +60,44 @@ def site_with_runs(tmp_path_factory) -> Path:
     fake_runs.write(folder, "ss_cam-imagenet-resnet18-s0", dataset="imagenet", network="resnet18")
     out = tmp_path_factory.mktemp("site_with_runs")
     return build_book.build(build_book.chapters(), out, runs.read_runs(folder)).parent
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium; skipped where there is none, except in CI."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        message = "Chromium is not installed"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=BROWSER)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve():
+    """Serve a folder on the loopback address; returns its root URL."""
+    servers = []
+
+    def start(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session", autouse=True)

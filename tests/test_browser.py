@@ -12,7 +12,6 @@ import yaml
 
 from tests.conftest import ROOT
 
-OPTIONS = ["--no-sandbox", "--disable-gpu"]
 MATH = """() => [
     document.querySelectorAll('.math').length,
     [...document.querySelectorAll('.math')].filter(m => m.querySelector('mjx-container')).length,
@@ -39,44 +38,6 @@ CONTRAST = """selector => {
 }"""
 VISIBLE = "() => [...document.querySelectorAll('div.rows tbody tr')].filter(r => r.checkVisibility()).length"
 WIDTH = "() => document.scrollingElement.scrollWidth - window.innerWidth"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless Chromium; skipped where there is none, except in CI."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        message = "Chromium is not installed"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def serve():
-    """Serve a folder on the loopback address; returns its root URL."""
-    servers = []
-
-    def start(folder):
-        handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def faults(browser, root, page_path, width=1200):

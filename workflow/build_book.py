@@ -102,7 +102,7 @@ def book(folder: Path, *, store: bool = False) -> Path:
         cover()
     index, mark = out / "html" / "index.html", out / "html.sha256"
     files = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
-    now = digest([*SOURCES, "cam_utils", "workflow", "requirements.lock", *files, *shown])
+    now = digest([*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *files, *shown])
     if index.exists() and mark.exists() and mark.read_text() == now:
         print("site: unchanged, not built again", flush=True)
         return index

@@ -1,13 +1,15 @@
-"""What the staged book gets when it is built: pages of runs and of citation, results, claims, commands, buttons."""
+"""What the staged book gets when it is built: explorer, pages of runs, results, claims, citation, commands."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+import explorer
 import nbformat
 import yaml
 from chapter_pages import add_command, with_buttons
 from citation_page import citation_part
 from claims_page import claims_part
+from explorer_page import explorer_part
 from results_page import results_part
 from run_pages import add_to_toc, page_of, run_page
 
@@ -18,13 +20,14 @@ from cam_utils.runs import Run
 PLACEHOLDER = "*The numbers of the runs are filled in here when the book is built (`make book`).*"
 # The line of book/citation.md that is replaced.
 CITATION = "*The citation is filled in here from CITATION.cff when the book is built (`make book`).*"
+EXPLORER = "*The explorer is filled in here when the book is built (`make book`).*"  # of book/explorer.md
 
 
 def stage(source: Path, runs: Iterable[Run]) -> None:
-    """Write into the staged book `source` what the runs, its settings and its chapters' commands add to it.
+    """Write into the staged book `source` its explorer, and what the runs, the settings and the chapters add to it.
 
-    Raises ValueError if a page lacks its line PLACEHOLDER or CITATION, a chapter its title, or the contents a run's
-    chapter, and for settings that :func:`with_buttons` refuses; FileNotFoundError for a run without its notebook.
+    Raises ValueError if a page lacks a line to be replaced, a chapter its title, or the contents a run's chapter, and
+    for settings that :func:`with_buttons` refuses; FileNotFoundError for a run without its notebook.
     """
     runs = list(runs)
     config = source / "_config.yml"
@@ -46,10 +49,14 @@ def stage(source: Path, runs: Iterable[Run]) -> None:
     fill(source / "book" / "claims.md", claims_part(ledger, runs))
     fill(source / "book" / "citation.md", citation_part(source / "CITATION.cff"), CITATION)
     ledger.to_csv(source / "book" / "claims.csv", index=False)
+    shown = explorer.explore()
+    fill(source / "book" / "explorer.md", explorer_part(shown), EXPLORER)
+    (source / "assets" / "explorer-data.js").write_text(explorer.script(shown))
+    explorer.picture(shown, source / "assets" / "explorer.jpg")
 
 
 def fill(page: Path, text: str, placeholder: str = PLACEHOLDER) -> None:
-    """Replace the line `placeholder` of the page by `text`."""
+    """Replace the line `placeholder` of the page by `text`; raises ValueError if it has none."""
     before, line, after = page.read_text().partition(f"{placeholder}\n")
     if not line:
         raise ValueError(f"{page} has no line that reads: {placeholder}")
