@@ -146,16 +146,38 @@ def _convolves(output: Tensor) -> bool:
     return False
 
 
+def has_map(output: Tensor, images: Tensor) -> bool:
+    """Return whether a layer's output is [B, K, H, W] with H*W > 1 and the proportions of images [B, 3, h, w].
+
+    Attention's heads [B, heads, N, d] and channels-last maps [B, H, W, K] have other proportions.
+
+    >>> images = torch.zeros(1, 3, 48, 64)
+    >>> has_map(torch.zeros(1, 5, 3, 4), images), has_map(torch.zeros(1, 3, 4, 30), images)
+    (True, False)
+    """
+    if output.dim() != 4 or output.shape[-2] * output.shape[-1] < 2:
+        return False
+    (h, w), (height, width) = output.shape[-2:], images.shape[-2:]
+    return abs(h * width - w * height) <= height + width  # each side may be rounded by one
+
+
 def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
     """Return the last module whose output is [B, K, H, W] with H*W > 1: the layer that class maps usually read.
 
-    Raises ValueError if no module of the model has such an output.
+    See :func:`has_map`. Raises ValueError if no module of the model has such an output, and for a model that works
+    on tokens [B, N, K] behind its last one, as transformers do.
     """
     found: list[nn.Module] = []
+    tokens = {"all": 0, "behind": 0}  # outputs [B, N, K]
 
     def note(module, _inputs, output):
-        if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-2] * output.shape[-1] > 1:
+        if not isinstance(output, Tensor) or output.shape[:1] != (1,):
+            return
+        if has_map(output, images):
             found.append(module)
+            tokens["behind"] = 0
+        elif output.dim() == 3 and output.shape[1] > 1:
+            tokens["all"], tokens["behind"] = tokens["all"] + 1, tokens["behind"] + 1
 
     handles = [module.register_forward_hook(note) for module in model.modules() if module is not model]
     try:
@@ -166,4 +188,10 @@ def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
             handle.remove()
     if not found:
         raise ValueError(f"no layer of {type(model).__name__} has activations (B,K,H,W) with more than one pixel")
+    if tokens["behind"] and tokens["all"] > len(found):
+        raise ValueError(
+            f"{type(model).__name__} has no map (B,K,H,W) near its head: behind the last one, of "
+            f"{type(found[-1]).__name__}, it works on tokens (B,N,K), as transformers do; a layer can be named all "
+            "the same"
+        )
     return found[-1]

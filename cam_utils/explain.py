@@ -99,7 +99,7 @@ def _default_layer(model: nn.Module, images: Tensor) -> nn.Module:
 def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
     if not isinstance(images, Tensor):
         pixels = torch.stack(
-            [_open(one, size) for one in (images if isinstance(images, list | tuple) else [images])]
+            [letterboxed(one, size) for one in (images if isinstance(images, list | tuple) else [images])]
         )
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
         images = model.preprocess(pixels) if isinstance(model, Normalised) else (pixels - mean) / std
@@ -112,19 +112,36 @@ def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
     return images
 
 
-def _open(image, size: int) -> Tensor:
-    """Return a picture (PIL image or path) upright and letterboxed, [3, size, size] in [0, 1]."""
+def letterboxed(image, size: int) -> Tensor:
+    """Return a picture (PIL image or path) upright and letterboxed, [3, size, size] in [0, 1].
+
+    Raises as :func:`upright`.
+    """
+    pixels = upright(image)
+    nothing = torch.zeros(0, *pixels.shape[-2:], dtype=torch.bool)
+    return fit(pixels, torch.zeros(0, 4), nothing, size, "letterbox")[0]
+
+
+def upright(image) -> Tensor:
+    """Return a picture (PIL image or path) as uint8 [3, H, W], turned as its EXIF tag says.
+
+    Grey becomes three equal channels, and an alpha channel is dropped. Raises ValueError for anything else than a
+    picture, FileNotFoundError without the file, OSError for a damaged one and for pixels of more than 8 bits.
+
+    >>> upright(Image.new("L", (2, 1), 7)).tolist()
+    [[[7, 7]], [[7, 7]], [[7, 7]]]
+    """
     if not isinstance(image, Image.Image | str | PathLike):
         raise ValueError(f"expected a tensor (B,3,h,w), PIL images or paths, got {type(image).__name__}")
     try:
         picture = image if isinstance(image, Image.Image) else Image.open(image)
-        pixels = pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))  # phones store photos sideways
+        if picture.mode.startswith(("I", "F")):  # Pillow would cut every value above 255 to white
+            raise OSError(f"its pixels have mode {picture.mode}, expected 8 bits per channel")
+        return pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))  # phones store photos sideways
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise OSError(f"{image} cannot be read as an image: {error}") from error
-    nothing = torch.zeros(0, *pixels.shape[-2:], dtype=torch.bool)
-    return fit(pixels, torch.zeros(0, 4), nothing, size, "letterbox")[0]
 
 
 def _present(labels, p: Tensor, kind: str, threshold: float) -> Tensor:

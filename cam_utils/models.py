@@ -157,7 +157,7 @@ def pretrained(name: str, weights: str | Path | None = "imagenet") -> Pretrained
     Raises as :func:`build`.
     """
     check_known("pretrained network", name, PRETRAINED)
-    return Pretrained(name, _filled(name, weights)).eval()
+    return Pretrained(name, filled(name, weights)).eval()
 
 
 def build(
@@ -222,7 +222,7 @@ def _start(features: nn.Module, name: str, weights: str | Path | None) -> None:
             raise ValueError(f"{weights} does not fit the features of {name}: {error}") from error
 
 
-def _filled(builder: str, weights: str | Path | None) -> nn.Module:
+def filled(builder: str, weights: str | Path | None) -> nn.Module:
     """Return a torchvision network with the weights named, random ones for None."""
     net = torchvision.models.get_model(builder, weights=None)
     if weights == "imagenet":
@@ -243,7 +243,7 @@ def _filled(builder: str, weights: str | Path | None) -> nn.Module:
 
 
 def _backbone(builder: str, keep, weights: str | Path | None) -> tuple[nn.Module, int]:
-    features = keep(_filled(builder, weights))
+    features = keep(filled(builder, weights))
     with torch.no_grad():
         channels = features.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
     features.train()

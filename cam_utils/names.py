@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MANY = 60  # a sentence lists so many names at most: ImageNet has 1,000 classes
+
 
 def check_known(what: str, name: object, names: Iterable[str]) -> str:
     """Return `name` if it is one of `names`; else raise ValueError with a sentence that offers the nearest.
@@ -15,6 +17,8 @@ def check_known(what: str, name: object, names: Iterable[str]) -> str:
     names = list(names)
     if name in names:
         return name
-    near = difflib.get_close_matches(str(name).lower(), names, n=2, cutoff=0.45)
+    spelt = {str(known).lower(): known for known in reversed(names)}
+    near = [spelt[each] for each in difflib.get_close_matches(str(name).lower(), spelt, n=2, cutoff=0.45)]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"unknown {what} {name!r}{hint} (valid: {', '.join(names) or 'none'})")
+    shown = names if len(names) <= MANY else [*names[:5], f"... {len(names)} in all"]
+    raise ValueError(f"unknown {what} {name!r}{hint} (valid: {', '.join(map(str, shown)) or 'none'})")

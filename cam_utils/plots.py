@@ -51,6 +51,18 @@ def overlay(axes: plt.Axes, image: Tensor, mask: Tensor | None = None, opacity: 
     axes.set(xticks=[], yticks=[])
 
 
+def blend(image: Tensor, mask: Tensor, opacity: float = 0.6) -> np.ndarray:
+    """Return an image [3, h, w] in [0, 1] under a map [h, w] in [0, 1] as bytes [h, w, 3]: the overlay as pixels.
+
+    >>> import torch
+    >>> blend(torch.ones(3, 1, 1), torch.zeros(1, 1), opacity=0.5).tolist()  # half white, half the colour of 0
+    [[[128, 128, 129]]]
+    """
+    colours = plt.get_cmap(MAP_COLOURS)(mask.numpy())[..., :3]
+    mixed = (1 - opacity) * image.permute(1, 2, 0).clamp(0, 1).numpy() + opacity * colours
+    return (255 * mixed).round().astype(np.uint8)
+
+
 def map_grid(
     images: Sequence[Tensor],
     names: Sequence[str],

@@ -155,7 +155,8 @@ def folder(chapter: str, parameters: Mapping[str, object]) -> Path:
     """
     named = parameters.get("output") or os.environ.get("CAM_UTILS_RUN")
     key = fingerprint(dict(parameters), code_fingerprint())
-    return Path(str(named)) if named else data.CACHE / "runs" / f"{chapter}-{parameters['dataset']}-{key}"
+    name = "-".join(str(part) for part in (chapter, parameters.get("dataset"), key) if part)
+    return Path(str(named)) if named else data.CACHE / "runs" / name
 
 
 class Run(NamedTuple):

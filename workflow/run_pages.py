@@ -14,6 +14,7 @@ from chapter_pages import command
 from cam_utils.runs import Run
 
 PAPERS = {"minmax_cam": "MinMax-CAM", "representative_cam": "Representative-class CAM", "ss_cam": "SS-CAM"}
+TITLES = PAPERS | {"your_model": "Your own model"}  # of the chapters' runs
 FOLDER = "runs"  # of the staged book; chapters lie in notebooks/
 # What a machine decides, not an experiment: it tells no two runs apart.
 MACHINE = ("data_root", "weights", "output", "device", "retrain", "stack")
@@ -39,15 +40,18 @@ def page_of(run: Run) -> str:
 def network_of(run: Run) -> str:
     """Return the name of the run's network; a chapter may leave the digits' own unsaid."""
     named = run.parameters.get("architecture") or run.parameters.get("network")
-    return str(named or ("digits" if run.parameters["dataset"] == "digits" else "the default network"))
+    if named:
+        return _text(str(named))
+    return "digits" if run.parameters["dataset"] == "digits" else "the default network"
 
 
 def short_name(run: Run) -> str:
     """Return what tells the run from others of its chapter: "coco2017, squeezenet1_0, both heads, seed 0"."""
     known = run.parameters
     head = {"both": "both heads", None: None}.get(known.get("head"), f"{known.get('head')} head")
-    network = network_of(run) if network_of(run) != known["dataset"] else None  # the digits' network is digits
-    parts = [known["dataset"], network, head, f"seed {known['seed']}" if "seed" in known else None]
+    dataset = known.get("dataset")  # a chapter may take any pictures
+    network = network_of(run) if network_of(run) != dataset else None  # the digits' network is digits
+    parts = [dataset, network, head, f"seed {known['seed']}" if "seed" in known else None]
     return ", ".join(str(part) for part in (*parts, *extras(run)) if part is not None)
 
 
@@ -60,7 +64,7 @@ def extras(run: Run) -> list[str]:
 def run_page(run: Run) -> nbformat.NotebookNode:
     """Return the run's executed notebook as a page. Raises FileNotFoundError if the run has no notebook."""
     page = nbformat.read(_notebook(run), 4)
-    _retitle(page, f"{PAPERS.get(run.chapter, run.chapter)}: {short_name(run)}", _about(run))
+    _retitle(page, f"{TITLES.get(run.chapter, run.chapter)}: {short_name(run)}", _about(run))
     _drop_section(page, FINDINGS)
     _hide_paths(page, run)
     _make_unique(page, run.id)
@@ -154,11 +158,12 @@ def _about(run: Run) -> str:
     ]
     given = {name: _text(value) for name, value in _changed(run).items() if name not in ("output", "device")}
     chapter = f"{{doc}}`{run.chapter}`"  # moved with the chapter's own links
+    judged = """ {doc}`../book/claims` judges the paper's claims on it, and {doc}`../book/results`
+puts its means beside the paper's."""
     return f"""\
 :::{{admonition}} A run of the chapter
 The text is that of chapter {chapter}, which shows the default run and says what it shows; the numbers and figures
-on this page are this run's. {{doc}}`../book/claims` judges the paper's claims on it, and {{doc}}`../book/results`
-puts its means beside the paper's.
+on this page are this run's.{judged if run.chapter in PAPERS else ""}
 
 {markdown_safe("; ".join(fact for fact in facts if fact))}.
 
