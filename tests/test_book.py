@@ -91,6 +91,8 @@ def test_the_committed_ledger_is_that_of_the_stored_chapters():
     ledger = pd.read_csv(build_book.CLAIMS)
     assert set(claims.CLAIMS) <= set(ledger["claim"].str.rstrip("'"))
     for path in build_book.chapters():
+        if path.stem not in claims.SETTINGS:
+            continue  # a chapter of its own, which no paper made claims for
         cells = nbformat.read(path, as_version=4).cells
         tables = [c for c in cells if "-claims" in c.metadata.get("mystnb", {}).get("figure", {}).get("name", "")]
         shown = sum(

@@ -13,7 +13,12 @@ import nbformat
 
 from cam_utils.runs import Run
 
-PAPERS = {"minmax_cam": "MinMax-CAM", "representative_cam": "Representative-class CAM", "ss_cam": "SS-CAM"}
+PAPERS = {
+    "minmax_cam": "MinMax-CAM",
+    "representative_cam": "Representative-class CAM",
+    "ss_cam": "SS-CAM",
+    "comparison": "Every method under every metric",
+}
 FOLDER = "runs"  # of the staged book; chapters lie in notebooks/
 # What a machine decides, not an experiment: it tells no two runs apart.
 MACHINE = ("data_root", "weights", "output", "device", "retrain", "stack")
