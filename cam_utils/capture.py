@@ -87,6 +87,13 @@ def capture_layers(
     return logits, [seen[layer] for layer in layers]
 
 
+@torch.no_grad()
+def run_from(model: nn.Module, layer: nn.Module, images: Tensor, activations: Tensor) -> Tensor:
+    """Return the logits [N, L] of `images` [N, 3, h, w] with the layer's output replaced by `activations`."""
+    with evaluation_mode(model), _hook(layer, lambda *_: activations.clone()):  # what follows may write in place
+        return model(images)
+
+
 def layer_weights(outputs: Tensor, activations: Sequence[Tensor], image: Tensor, direction: Tensor) -> list[Tensor]:
     """Return Grad-CAM's weights of every layer, [Q, K_l] each: the spatial mean of d(direction . outputs)/dA.
 

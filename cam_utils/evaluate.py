@@ -1,6 +1,6 @@
 """From a dataset to the pairs table: every explained (image, label) pair with all its scores and metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +12,15 @@ from tqdm import tqdm
 from cam_utils import data, maps, metrics
 from cam_utils.cams import Pairs, pairs_of
 from cam_utils.capture import capture
-from cam_utils.methods import SCORES, USES_SET, check_methods, raw_maps, scoring
+from cam_utils.methods import METHODS, SCORES, USES_SET, check_methods, raw_maps, scoring
 from cam_utils.models import Classifier, Pretrained
 from cam_utils.names import check_known
 from cam_utils.regions import pixel_metrics
 from cam_utils.scorecam import forwards, moved, shown
 from cam_utils.store import Store, fingerprint
 from cam_utils.training import PixelsAndLabels
+
+Explainer = Callable[[Classifier, Tensor, Pairs], Tensor]  # model, prepared images [B, 3, h, w], pairs -> [P, H, W]
 
 
 def evaluate(
@@ -32,6 +34,7 @@ def evaluate(
     threshold: float = 0.5,
     smoothing: Mapping[str, object] | None = None,
     precision: str = "float32",
+    extra: Mapping[str, Explainer] | None = None,
     shard: tuple[int, int] = (0, 1),
     batch_size: int = 16,
     chunk: int | None = None,
@@ -46,14 +49,20 @@ def evaluate(
     serves both (columns `in_predicted`, `in_annotated`). `explained`: "both", or "predicted" or "annotated" alone.
     With `folder` the table is written in parts and a later call resumes after the last complete one; the finished
     table is `pairs.parquet`. `smoothing`: plain options of SS-CAM (draws, sigma, seed, ...), see
-    :func:`cam_utils.sscam.smoothed_weights`. `precision`: "bfloat16" runs masked forwards in autocast. `workers`:
+    :func:`cam_utils.sscam.smoothed_weights`. `precision`: "bfloat16" runs masked forwards in autocast. `extra`:
+    further methods {name: callable}, such as those of :mod:`cam_utils.peers`: it returns the rectified maps
+    [P, H, W] of the pairs, at any resolution. A stored evaluation knows them by their names only. `workers`:
     processes that decode images while the network runs. `shard` (i, n): of n processes that share `folder`, this
     one does every n-th part from i on and returns its own rows; :func:`cam_utils.store.gather` makes the table of
     all.
 
-    Raises ValueError if the folder holds another evaluation, and for a shard that is none, or without a folder.
+    Raises ValueError if the folder holds another evaluation, for a shard that is none, or without a folder, and
+    for an extra method with a known name or with maps that do not fit the pairs.
     """
     check_methods(methods)
+    extra = dict(extra or {})
+    if taken := [name for name in extra if name in METHODS]:
+        raise ValueError(f"expected a new name for an extra method, got {taken[0]!r}, which is one of ours")
     check_known("score function", scores, SCORES)
     check_known("explained", explained, ("both", "predicted", "annotated"))
     if len(dataset.classes) != model.num_classes:
@@ -66,13 +75,13 @@ def evaluate(
     how = {"scores": scores, "explained": explained, "threshold": threshold, "smoothing": dict(smoothing or {})}
     how |= {"precision": precision} if precision != "float32" else {}  # tables made before it was there stay valid
     origin = {"dataset": dataset.fingerprint(), "model": fingerprint(*model.state_dict().values())}
-    store = Store(folder, {**origin, "methods": list(methods), **how, "batch_size": batch_size}, len(batches))
+    store = Store(folder, {**origin, "methods": [*methods, *extra], **how, "batch_size": batch_size}, len(batches))
     todo = [i for i in store.missing() if i % of == first]
     indices = [index for i in todo for index in batches[i]]
     loader = iter(DataLoader(Subset(dataset, indices), None, num_workers=workers))
     for i in tqdm(todo, desc=f"evaluate {dataset.name}", **({} if progress else {"disable": True})):
         batch = data.collate([next(loader) for _ in batches[i]])
-        rows = evaluate_batch(model, batch, methods, dataset.classes, chunk=chunk, **how)
+        rows = evaluate_batch(model, batch, methods, dataset.classes, chunk=chunk, extra=extra, **how)
         if len(rows):
             rows["image_index"] += batches[i].start
         store.write(i, rows)
@@ -92,6 +101,7 @@ def evaluate_batch(
     chunk: int | None,
     smoothing: Mapping[str, object],
     precision: str = "float32",
+    extra: Mapping[str, Explainer] | None = None,
 ) -> pd.DataFrame:
     """Return the pairs table of one batch of samples."""
     x = model.preprocess(batch.images.to(model.mean.device)).contiguous(memory_format=torch.channels_last)
@@ -127,10 +137,14 @@ def evaluate_batch(
     once, inverse = _unique(pairs)
     every = torch.arange(len(pairs), device=p.device)
     tables = []
-    for method in methods:
+    extra = extra or {}
+    for method in (*methods, *extra):
         # Only the MinMax forms depend on the set C_x: for others a pair that stands in both sets is scored once.
-        sub, back = (pairs, every) if method in USES_SET else (once, inverse)
-        raw = raw_maps([method], model, x, captured, sub, probability, chunk=chunk, smoothing=smoothing)
+        sub, back = (pairs, every) if method in USES_SET or method in extra else (once, inverse)
+        if method in extra:
+            raw = {method: _checked(method, extra[method](model, x, sub), sub)}
+        else:
+            raw = raw_maps([method], model, x, captured, sub, probability, chunk=chunk, smoothing=smoothing)
         masks = maps.masks(raw[method], x.shape[-2:])
         kept, cut = (each[back] for each in _masked_scores(probability, x, masks, sub, chunk))
         before = p[pairs.image]
@@ -147,6 +161,14 @@ def evaluate_batch(
         columns = {k: (v if v.dtype == torch.bool else v.double()).cpu().numpy() for k, v in values.items()}
         tables.append(pd.DataFrame({**facts, "method": method, **columns}))
     return pd.concat(tables, ignore_index=True)
+
+
+def _checked(method: str, raw: Tensor, pairs: Pairs) -> Tensor:
+    """Return an extra method's maps without their graph. Raises ValueError for those that are no maps."""
+    if not isinstance(raw, Tensor) or raw.dim() != 3 or len(raw) != len(pairs) or not raw.isfinite().all():
+        got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+        raise ValueError(f"expected finite maps ({len(pairs)},H,W) from the extra method {method}, got {got}")
+    return raw.detach()
 
 
 def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:

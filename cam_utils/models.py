@@ -67,9 +67,10 @@ class Residual(nn.Module):
             *([CBAM(outputs, reduction=8)] if attention else []),  # 3 to 8 hidden units for 24 to 64 channels
         )
         self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.relu = nn.ReLU()  # a module, since guided backpropagation finds rectifiers by their type
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x) + self.skip(x))
+        return self.relu(self.body(x) + self.skip(x))
 
 
 def _digits_features(attention: bool = False) -> nn.Sequential:

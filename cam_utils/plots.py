@@ -195,3 +195,50 @@ def weight_panels(weights: dict[str, Tensor], classes: Sequence[str]) -> Figure:
         column[0].set(title=f"weights, {name} head", xlabel="effective weight", yscale="log")
         heatmap(np.corrcoef(values.numpy()), classes, title="correlation of labels", axes=column[1])
     return figure
+
+
+def rank_panels(panels: dict[str, tuple[pd.Series, Sequence[Sequence[str]]]]) -> Figure:
+    """Draw, for every metric, the methods' average ranks (1 the best, on top); bars join what no test tells apart.
+
+    `panels` is {title: (average rank of every method, groups of methods)}; see :mod:`cam_utils.ranking`.
+    """
+    count = max(len(ranks) for ranks, _ in panels.values())
+    lines = -(-len(panels) // 2)
+    figure, grid = plt.subplots(lines, 2, figsize=(8.4, lines * (0.6 + 0.16 * count)), squeeze=False)
+    for spare in grid.flat[len(panels) :]:
+        spare.remove()
+    for axes, (title, (ranks, groups)) in zip(grid.flat, panels.items(), strict=False):
+        ranks = ranks.sort_values(kind="stable")
+        axes.plot(ranks, range(len(ranks)), "o", ms=4, color="C0")
+        top = float(ranks.iloc[-1])
+        for i, group in enumerate(groups):
+            first = list(ranks.index).index(group[0])
+            at = top + 0.09 * top * (1 + i % 4)  # bars that overlap stand beside each other
+            axes.plot([at, at], [first - 0.25, first + len(group) - 0.75], color="0.25", lw=2, clip_on=False)
+        axes.set_yticks(range(len(ranks)), ranks.index, fontsize=8)
+        axes.set(title=title, xlabel="average rank")
+        axes.invert_yaxis()
+    return figure
+
+
+def correlations(found: pd.DataFrame, levels: Sequence[str]) -> Figure:
+    """Draw correlations in [-1, 1] with their intervals: a panel per level, a row per score, a colour per truth.
+
+    Columns of `found`: level, score, truth, value, low, high; see :func:`cam_utils.ranking.agreement`.
+    """
+    scores, truths = list(found["score"].unique()), list(found["truth"].unique())
+    figure, grid = plt.subplots(1, len(levels), figsize=(2.6 * len(levels), 2.8), sharey=True, squeeze=False)
+    for axes, level in zip(grid[0], levels, strict=True):
+        for i, truth in enumerate(truths):
+            rows = found[(found["level"] == level) & (found["truth"] == truth)].set_index("score").loc[scores]
+            spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+            y = np.arange(len(scores)) + 0.22 * (i - (len(truths) - 1) / 2)
+            axes.errorbar(rows["value"], y, xerr=spread, fmt="o", ms=4, color=f"C{i}", label=truth)
+        axes.axvline(0, color="0.6", lw=0.8)
+        axes.set(title=level, xlabel="rank correlation", xlim=(-1, 1))
+    grid[0, 0].set_yticks(range(len(scores)), [score.replace("_", " ") for score in scores])
+    grid[0, 0].invert_yaxis()  # shared
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(truths), fontsize=8
+    )
+    return figure

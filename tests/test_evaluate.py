@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cam_utils import data, evaluate, maps, models, store
+from cam_utils import cams, data, evaluate, maps, models, store
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +210,40 @@ def test_ss_cams_options_reach_it_and_are_part_of_the_plan(model, scenes, tmp_pa
     run(tmp_path, draws=1)
     with pytest.raises(ValueError, match="different: smoothing"):
         run(tmp_path, draws=2)
+
+
+def test_an_extra_method_gets_every_column_and_sees_the_sets(model, scenes):
+    def minmax(network, images, pairs):
+        return cams.minmax_cam(network.features(images), network.head.weight, pairs)
+
+    table = evaluate.evaluate(model, scenes, ["minmax-cam"], extra={"mine": minmax}, progress=False)
+    own, mine = (table[table["method"] == name].drop(columns="method") for name in ("minmax-cam", "mine"))
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), mine.reset_index(drop=True), atol=1e-5)
+    assert len(mine) > 24
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"cam": lambda model, x, pairs: x[pairs.image, 0]}, "expected a new name for an extra method, got 'cam'"),
+        (
+            {"mine": lambda model, x, pairs: x[pairs.image]},
+            r"expected finite maps \(\d+,H,W\) from .* mine, got \(",
+        ),
+        (
+            {"mine": lambda model, x, pairs: x[:1, 0] * torch.nan},
+            r"expected finite maps .* from .* mine, got \(1, ",
+        ),
+        ({"mine": lambda model, x, pairs: None}, "from the extra method mine, got NoneType"),
+    ],
+)
+def test_an_extra_method_that_gives_no_maps_is_named(model, scenes, extra, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.evaluate(model, scenes, ["cam"], extra=extra, progress=False)
+
+
+def test_extra_methods_are_part_of_the_plan(model, scenes, tmp_path):
+    few, extra = data.Drawn(scenes, 2), {"mine": lambda model, x, pairs: x[pairs.image, 0]}
+    evaluate.evaluate(model, few, ["cam"], folder=tmp_path, extra=extra, progress=False)
+    with pytest.raises(ValueError, match="different: methods"):
+        evaluate.evaluate(model, few, ["cam"], folder=tmp_path, progress=False)

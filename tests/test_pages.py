@@ -17,7 +17,7 @@ from cam_utils.runs import Run, read_runs
 from tests import fake_runs
 from tests.conftest import ROOT
 
-CHAPTERS = ("minmax_cam", "representative_cam", "ss_cam", "your_model")
+CHAPTERS = ("minmax_cam", "representative_cam", "ss_cam", "comparison", "your_model")
 
 
 def notebook(*cells):
@@ -163,6 +163,14 @@ def test_seeds_are_one_row_and_other_parameters_are_not(tmp_path):
     assert (pooled["value"] - one["value"]).round(6).eq(5).all()
     assert (pooled["high"] - pooled["low"]).round(6).eq(12).all()
     assert set(pooled["runs"]) == {("a-s0", "a-s1")} and lone["setting"].str.endswith("limit 5").all()
+
+
+def test_a_table_of_a_chapters_own_is_not_put_beside_a_papers(tmp_path):
+    file = fake_runs.write(tmp_path, "a") / "means.csv"
+    own = pd.read_csv(file)
+    pd.concat([own, own.assign(table="ss_cam")]).to_csv(file, index=False)
+    found = results_page.means(read_runs(tmp_path))
+    assert set(found["table"]) == {"sscam_table1"} and len(found) == len(own)
 
 
 def test_heads_with_runs_of_their_own_are_not_taken_for_seeds(tmp_path):

@@ -59,6 +59,11 @@ def run(job) -> float:
         sweeps = p.get("sweep", 12) * channels * (20 * (draws + 1) + sum(p.get("steps", [71])))
         return OVERHEAD + _hours(images * channels * (2 * draws + 2) + sweeps, macs)
     images = min(images, 1449) if dataset == "voc2012" else images  # those with segmentation masks
+    if job.chapter == "comparison":
+        # Two masked forwards per pair and method, Score-CAM twice, both forms of SS-CAM, gradients of the pixels.
+        draws, samples = p.get("draws", 2), p.get("samples", 16)
+        per_image = labels * (2 * 28 + 3 * 2 * samples) + channels * (2 + 3 * draws + labels)
+        return OVERHEAD + _hours(images * per_image, macs)
     hours = OVERHEAD + _hours(3 * images, macs)
     if p.get("finetune") == "full":
         pairs, of_pair = classes * (classes - 1) / 2, 2 * SIZES.get(dataset, (1000,))[0] / classes

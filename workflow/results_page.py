@@ -60,6 +60,7 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
             alike = {k: v for k, v in run.parameters.items() if k not in ("seed", *run_pages.MACHINE)}
             known["alike"] = json.dumps(alike, sort_keys=True)
             rows = pd.read_csv(file).assign(network=run_pages.network_of(run), **known)
+            rows = rows[rows["table"] != run.chapter]  # a table of the chapter's own has no paper's beside it
             rows["setting"] = [
                 ", ".join(map(str, (s, *run_pages.extras(run)))) for s in rows["setting"].fillna("-")
             ]
