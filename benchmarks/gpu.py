@@ -1,10 +1,10 @@
 """What an NVIDIA GPU is good for, in one command of under nine minutes that needs no data.
 
-Five parts: maps of the GPU against those of the CPU; what bfloat16 changes in maps; the Score family's throughput as
-a fraction of forwards alone (eager, and what torch.compile with CUDA graphs would add); the transfer of a batch as
-float32 and as uint8; and the time of a Score-CAM evaluation as large as VOC 2007's val split (2,510 images of 512 px,
-ResNet-101), measured on as many images as the time allows, beside the 16 hours that David et al. report. Writes
-data/results/gpu/<device>.json.
+Five parts: maps of the GPU against those of the CPU; what bfloat16 changes in maps; the Score family's throughput
+as a fraction of forwards alone (eager, and what torch.compile with CUDA graphs would add); the transfer of a batch
+as float32 and as uint8; and the time of a Score-CAM evaluation as large as VOC 2007's val split (2,510 images of
+512 px, ResNet-101), measured on as many images as the time allows, beside the 16 hours that David et al. report.
+Writes data/results/gpu/<device>.json.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --device cpu --tiny --no-store   # tries the script itself, anywhere
@@ -92,7 +92,7 @@ def rounded(device: str, size: int) -> dict[str, float]:
 
 
 def throughput(device: str, name: str, size: int, precision: str, limit: int, compiled: bool) -> dict:
-    """Return images per second of bare forwards at the best batch size, and the fractions of it that methods reach."""
+    """Return images per second of bare forwards at the best batch size, and the fraction that methods reach."""
     net, x = stock(name, device), pictures(1, size).to(device, memory_format=torch.channels_last)
     score = methods.scoring(net, "softmax", precision)
     activations = capture(net, x, net.layer4).activations.detach()[:, :limit]
@@ -121,7 +121,9 @@ def throughput(device: str, name: str, size: int, precision: str, limit: int, co
 
     @torch.no_grad()
     def smoothed() -> None:
-        sscam.ss_cam(x, activations, pairs, score, draws=1, reduce="mean", noise="mask", rescore=False, softmax=False)
+        sscam.ss_cam(
+            x, activations, pairs, score, draws=1, reduce="mean", noise="mask", rescore=False, softmax=False
+        )
 
     calls = {"forwards": forwards(best), "score-cam": ours, "ss-cam, one draw": smoothed}
     if compiled:
@@ -148,18 +150,18 @@ def voc(device: str, name: str, size: int, precision: str, budget: float, batch:
     """Return the hours that Score-CAM's pairs table of 2,510 images would take, from those that fit the budget."""
     model = models.build(name, 20, seed=0, bias=-1.0).to(device).eval()
 
-    def table(first: int, last: int) -> None:
-        scenes = torch.utils.data.Subset(Noise(last, size), range(first, last))
-        samples = data.collate([scenes[i] for i in range(len(scenes))])
+    def table(first: int) -> None:
+        scenes = Noise(first + batch, size)
+        samples = data.collate([scenes[i] for i in range(first, first + batch)])
         evaluate.evaluate_batch(
             model, samples, ["score-cam"], Noise(1, size).classes, scores="sigmoid", explained="annotated",
             threshold=0.5, chunk=None, smoothing={}, precision=precision,
         )  # fmt: skip
 
-    seconds(lambda: table(0, 1))
+    table(0)
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < budget:
-        seconds(lambda: table(done, done + batch))
+        table(done)  # its values end on the CPU, so nothing is left to wait for
         done += batch
     spent = time.perf_counter() - started
     hours = spent / done * VOC_IMAGES / 3600
@@ -197,7 +199,11 @@ def main() -> None:
         name = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()) if device != "cpu" else "cpu"
         target = Path(data.DATA) / "results" / "gpu" / f"{name}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
-        record = {"command": "python benchmarks/gpu.py", **runs.provenance(), "wall_s": round(time.time() - started)}
+        record = {
+            "command": "python benchmarks/gpu.py",
+            **runs.provenance(),
+            "wall_s": round(time.time() - started),
+        }
         target.write_text(json.dumps(record | found, indent=1) + "\n")
         print(f"stored {target.relative_to(data.DATA.parent)}")
 

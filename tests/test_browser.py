@@ -1,11 +1,5 @@
 """The built site in headless Chromium: nothing leaves the machine, every formula and picture is there."""
 
-import functools
-import http.server
-import os
-import shutil
-import threading
-
 import export
 import pytest
 import yaml

@@ -26,8 +26,8 @@ EXPLORER = "*The explorer is filled in here when the book is built (`make book`)
 def stage(source: Path, runs: Iterable[Run]) -> None:
     """Write into the staged book `source` its explorer, and what the runs, the settings and the chapters add to it.
 
-    Raises ValueError if a page lacks a line to be replaced, a chapter its title, or the contents a run's chapter, and
-    for settings that :func:`with_buttons` refuses; FileNotFoundError for a run without its notebook.
+    Raises ValueError if a page lacks a line to be replaced, a chapter its title, or the contents a run's chapter,
+    and for settings that :func:`with_buttons` refuses; FileNotFoundError for a run without its notebook.
     """
     runs = list(runs)
     config = source / "_config.yml"
