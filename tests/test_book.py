@@ -90,7 +90,7 @@ def test_the_committed_ledger_is_that_of_the_stored_chapters():
     """The verdicts of data/results/claims.csv are those that the chapters' claims tables show."""
     ledger = pd.read_csv(build_book.CLAIMS)
     assert set(claims.CLAIMS) <= set(ledger["claim"].str.rstrip("'"))
-    for path in build_book.chapters():
+    for path in (chapter for chapter in build_book.chapters() if chapter.stem in claims.SETTINGS):
         cells = nbformat.read(path, as_version=4).cells
         tables = [c for c in cells if "-claims" in c.metadata.get("mystnb", {}).get("figure", {}).get("name", "")]
         shown = sum(

@@ -17,7 +17,7 @@ from cam_utils.runs import Run, read_runs
 from tests import fake_runs
 from tests.conftest import ROOT
 
-CHAPTERS = ("minmax_cam", "representative_cam", "ss_cam")
+CHAPTERS = ("minmax_cam", "representative_cam", "ss_cam", "sanity_checks")
 
 
 def notebook(*cells):

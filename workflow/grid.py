@@ -147,7 +147,11 @@ def defaults(notebook: str) -> dict:
 def _trainings(chapter: str, p: dict, trainer: dict) -> Iterator[dict]:
     """Yield what the chapter would train with these parameters: done once, before, for all runs that need it."""
     common = {"dataset": p["dataset"], "root": p.get("data_root"), "seed": p["seed"]} if "dataset" in p else {}
-    if chapter == "minmax_cam" and not p["retrain"]:
+    if chapter == "sanity_checks":  # the network on permuted labels is the notebook's own affair
+        options = {"co_occurrence": 0.9} if p["dataset"] == "digits" else {}
+        common |= {"size": p["size"], "resize": p["resize"], "network": p["architecture"], "weights": p["weights"]}
+        yield common | {"head": p["head"], "schedule": None, "options": options, "trainer": trainer}
+    elif chapter == "minmax_cam" and not p["retrain"]:
         digits = p["dataset"] == "digits"
         common |= {"size": p["size"], "resize": p["resize"], "network": p["architecture"], "weights": p["weights"]}
         heads = BOTH if p["head"] == "both" else (p["head"],)

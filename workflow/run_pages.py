@@ -11,9 +11,15 @@ from pathlib import Path, PurePath
 
 import nbformat
 
+from cam_utils import claims
 from cam_utils.runs import Run
 
-PAPERS = {"minmax_cam": "MinMax-CAM", "representative_cam": "Representative-class CAM", "ss_cam": "SS-CAM"}
+PAPERS = {  # chapter -> the paper that it is about, or its subject
+    "minmax_cam": "MinMax-CAM",
+    "representative_cam": "Representative-class CAM",
+    "ss_cam": "SS-CAM",
+    "sanity_checks": "Sanity checks",
+}
 FOLDER = "runs"  # of the staged book; chapters lie in notebooks/
 # What a machine decides, not an experiment: it tells no two runs apart.
 MACHINE = ("data_root", "weights", "output", "device", "retrain", "stack")
@@ -158,11 +164,13 @@ def _about(run: Run) -> str:
         if name not in ("output", "device")
     )
     chapter = f"{{doc}}`{run.chapter}`"  # moved with the chapter's own links
+    judged = """ {doc}`../book/claims` judges the paper's claims on it, and {doc}`../book/results`
+puts its means beside the paper's."""
+    more = judged if run.chapter in claims.SETTINGS else ""  # other chapters test no paper's claims
     return f"""\
 :::{{admonition}} A run of the chapter
 The text is that of chapter {chapter}, which shows the default run and says what it shows; the numbers and figures
-on this page are this run's. {{doc}}`../book/claims` judges the paper's claims on it, and {{doc}}`../book/results`
-puts its means beside the paper's.
+on this page are this run's.{more}
 
 {markdown_safe("; ".join(fact for fact in facts if fact))}.
 
