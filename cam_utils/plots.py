@@ -242,3 +242,27 @@ def correlations(found: pd.DataFrame, levels: Sequence[str]) -> Figure:
         *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(truths), fontsize=8
     )
     return figure
+
+
+def curve_panels(
+    panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, dashed: Sequence[str] = ()
+) -> Figure:
+    """Draw one panel per table: every method's value over `at` (numbers or names), its 95% interval as a band.
+
+    Columns: method, at, value, low, high. The methods in `dashed` are drawn as broken lines: controls.
+    """
+    figure, grid = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.4), sharey=True, squeeze=False)
+    for axes, (title, table) in zip(grid[0], panels.items(), strict=True):
+        for i, (method, rows) in enumerate(table.groupby("method", sort=False)):
+            line = "--" if method in dashed else "-"
+            axes.plot(
+                rows["at"], rows["value"], line, marker=MARKERS[i % len(MARKERS)], ms=3, color=f"C{i}", label=method
+            )
+            axes.fill_between(rows["at"], rows["low"], rows["high"], color=f"C{i}", alpha=0.12, lw=0)
+        axes.set(title=title, xlabel=xlabel)
+        if not pd.api.types.is_numeric_dtype(table["at"]):
+            axes.tick_params(axis="x", rotation=30)
+    grid[0, 0].set_ylabel(ylabel)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=7)
+    return figure

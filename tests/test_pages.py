@@ -17,7 +17,7 @@ from cam_utils.runs import Run, read_runs
 from tests import fake_runs
 from tests.conftest import ROOT
 
-CHAPTERS = ("minmax_cam", "representative_cam", "ss_cam", "comparison", "your_model")
+CHAPTERS = ("minmax_cam", "representative_cam", "ss_cam", "comparison", "sanity_checks", "your_model")
 
 
 def notebook(*cells):

@@ -1,7 +1,7 @@
 """Train and evaluate the digits networks of the book: `make checkpoints` (committed) and `make study` (measured).
 
-checkpoints: co-occurring and independent scenes x both heads, and chapter 2's networks of one digit per scene,
-seed 0, into data/checkpoints.
+checkpoints: co-occurring and independent scenes x both heads, chapter 2's networks of one digit per scene, and the
+network on permuted labels of the sanity checks, seed 0, into data/checkpoints.
 study: the same over three seeds, and the heads under each other's learning rate, evaluated into
 data/results/minmax_digits.csv.
 Both resume: what is already trained or evaluated is not done again.
@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.metrics import f1_score
 from torch import corrcoef
 
-from cam_utils import data, evaluate, results, runs
+from cam_utils import data, evaluate, results, runs, sanity
 from cam_utils.store import code_fingerprint, fingerprint
 
 CO_OCCURRENCE = (0.9, 0.0)
@@ -126,6 +126,8 @@ def main() -> None:
                 progress=False,
             )  # fmt: skip
             trunk = trunk or path
+        load = sanity.permuted(partial(data.load, "digits"), seed=0)
+        runs.trained(load, network="digits", head="linear", folder=folder, progress=False)
         return
     started, origin = time.time(), runs.provenance()  # the tree's state before this writes into it
     target = data.DATA / "results" / "minmax_digits.csv"

@@ -58,6 +58,16 @@ def run(job) -> float:
         draws = p.get("draws", 10)
         sweeps = p.get("sweep", 12) * channels * (20 * (draws + 1) + sum(p.get("steps", [71])))
         return OVERHEAD + _hours(images * channels * (2 * draws + 2) + sweeps, macs)
+    if job.chapter == "sanity_checks":
+        # The maps of some six stages, of which Score-CAM's and SS-CAM's count; two curves per method and pair; the
+        # training on permuted labels.
+        images = min(images, p.get("limit", 12) or images)
+        stages, draws = 6, p.get("draws", 1)
+        maps = channels * (p.get("networks", 3) + 3 * draws + labels)
+        points = 2 * (p.get("steps", 16) + 1) * labels * 12
+        spec = {"dataset": dataset, "network": p.get("architecture", "digits"), "size": p.get("size")}
+        hours = training(spec) if p.get("permuted", True) else 0.0
+        return OVERHEAD + hours + _hours(images * (stages * maps + points), macs)
     images = min(images, 1449) if dataset == "voc2012" else images  # those with segmentation masks
     if job.chapter == "comparison":
         # Two masked forwards per pair and method, Score-CAM twice, both forms of SS-CAM, gradients of the pixels.

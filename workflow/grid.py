@@ -147,8 +147,12 @@ def defaults(notebook: str) -> dict:
 def _trainings(chapter: str, p: dict, trainer: dict) -> Iterator[dict]:
     """Yield what the chapter would train with these parameters: done once, before, for all runs that need it."""
     common = {"dataset": p["dataset"], "root": p.get("data_root"), "seed": p["seed"]} if "dataset" in p else {}
-    if chapter == "comparison" or (chapter == "minmax_cam" and not p["retrain"]):
-        scenes = (0.9, 0.0) if chapter == "minmax_cam" else (0.9,)  # how often labels co-occur
+    others = chapter in (
+        "comparison",
+        "sanity_checks",
+    )  # its network on permuted labels is the notebook's own affair
+    if others or (chapter == "minmax_cam" and not p["retrain"]):
+        scenes = (0.9,) if others else (0.9, 0.0)  # how often labels co-occur
         common |= {"size": p["size"], "resize": p["resize"], "network": p["architecture"], "weights": p["weights"]}
         heads = BOTH if p["head"] == "both" else (p["head"],)
         choices = [{"co_occurrence": c} for c in scenes] if p["dataset"] == "digits" else [{}]

@@ -14,10 +14,12 @@ from chapter_pages import command
 from cam_utils.runs import Run
 
 PAPERS = {"minmax_cam": "MinMax-CAM", "representative_cam": "Representative-class CAM", "ss_cam": "SS-CAM"}
+# Of the chapters' runs.
 TITLES = PAPERS | {
     "comparison": "Every method under every metric",
+    "sanity_checks": "Sanity checks",
     "your_model": "Your own model",
-}  # of the chapters' runs
+}
 FOLDER = "runs"  # of the staged book; chapters lie in notebooks/
 # What a machine decides, not an experiment: it tells no two runs apart.
 MACHINE = ("data_root", "weights", "output", "device", "retrain", "stack")

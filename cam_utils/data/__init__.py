@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from cam_utils.data import coco, digits, imagenet, planet, stanford40, voc
 from cam_utils.data.sample import Batch, Sample, collate
-from cam_utils.data.views import Drawn, Unlabelled
+from cam_utils.data.views import Drawn, Permuted, Unlabelled
 from cam_utils.names import check_known
 
-__all__ = ["CACHE", "DATA", "LOADERS", "Batch", "Drawn", "Sample", "Unlabelled", "collate", "load"]
+__all__ = ["CACHE", "DATA", "LOADERS", "Batch", "Drawn", "Permuted", "Sample", "Unlabelled", "collate", "load"]
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 LOADERS = {

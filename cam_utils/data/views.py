@@ -1,4 +1,4 @@
-"""Other views of a dataset: a random part of it, or its images alone for a network of other classes."""
+"""Other views of a dataset: a random part of it, its images for other classes, or with the labels of others."""
 
 from collections.abc import Sequence
 
@@ -61,3 +61,35 @@ class Unlabelled(Dataset):
     def fingerprint(self) -> str:
         """Return a short hash of the dataset and the classes."""
         return digest({"of": self.dataset.fingerprint(), "classes": self.classes}, self.labels)
+
+
+class Permuted(Dataset):
+    """The images of a dataset, each with the labels of another image: what a network can learn only by heart.
+
+    The sets change places at random by `seed`, so every label stays as frequent as it was. For training: the
+    labels no longer belong to the annotated objects, and single samples are not given out.
+
+    >>> from cam_utils import data
+    >>> scenes = data.load("digits", "val", n=9)
+    >>> others = Permuted(scenes, seed=0)
+    >>> others.labels.sum(0).equal(scenes.labels.sum(0)), others.labels.equal(scenes.labels)
+    (True, False)
+    """
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+        self.dataset, self.labels = dataset, dataset.labels[order]
+        self.name, self.split, self.classes, self.size = dataset.name, dataset.split, dataset.classes, dataset.size
+        if hasattr(dataset, "images_uint8"):  # all images at once, where the dataset holds them
+            self.images_uint8 = dataset.images_uint8
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def pixels(self, index: int) -> torch.Tensor:
+        """Return the uint8 image [3, h, w] of a row, as the dataset does."""
+        return self.dataset.pixels(index)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the dataset and the labels."""
+        return digest({"of": self.dataset.fingerprint()}, self.labels)
