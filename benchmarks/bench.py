@@ -53,7 +53,7 @@ def plan(quick: bool) -> list[Row]:
     rows = []
     for network in ("squeezenet1_0", "resnet50"):
         for labels in (1, 3, 10):
-            rows += [Row("cams", network, 1, labels, 224, 9), Row("cams", network, 16, labels, 224, 3)]
+            rows += [Row("cams", network, 1, labels, 224, 15), Row("cams", network, 16, labels, 224, 3)]
     rows += [Row("score_cam", "squeezenet1_0", 1, labels, 96, 3, False) for labels in (1, 3, 10)]
     rows += [Row("score_cam", "squeezenet1_0", 1, 3, 224, 3, False)]
     rows += [Row("score_cam", "squeezenet1_0", 16, 1, 64, 2, False)]

@@ -52,6 +52,8 @@ def weighted_sum(
     """
     if not len(pairs):
         return alpha.new_zeros(0, *activations.shape[2:])
+    if len(activations) == 1:
+        return (alpha @ activations[0].flatten(1)).unflatten(1, activations.shape[2:])
     # One product per image serves all its pairs: gathering activations per pair would copy K maps for each.
     slot = slots(pairs.image)
     padded = alpha.new_zeros(len(activations), int(slot.max()) + 1, alpha.shape[1])

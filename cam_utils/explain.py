@@ -1,5 +1,6 @@
 """From a classifier and pictures to maps in one call: :func:`explain`, the front door."""
 
+from contextlib import nullcontext
 from os import PathLike
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from cam_utils.baselines import Normalised
 from cam_utils.cams import Pairs, pairs_of
 from cam_utils.capture import capture, evaluation_mode, last_spatial_layer
 from cam_utils.data.sizing import fit
-from cam_utils.methods import SCORES, check_methods, raw_maps, scoring
+from cam_utils.methods import FROM_SCORES, SCORES, SMOOTHED, check_methods, raw_maps, scoring
 from cam_utils.models import IMAGENET, Classifier
 
 
@@ -78,7 +79,7 @@ def explain(
     p = SCORES[kind](captured.logits.detach())
     present = _present(labels, p, kind, threshold)
     pairs = pairs_of(present)
-    with evaluation_mode(model):
+    with evaluation_mode(model) if method in (*FROM_SCORES, *SMOOTHED) else nullcontext():
         raw = raw_maps([method], model, images, captured, pairs, score, chunk=chunk)
     return Explanation(maps.masks(raw[method], images.shape[-2:]), pairs, p, layer)
 

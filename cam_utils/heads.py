@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cam_utils.cams import Pairs, weighted_sum
-from cam_utils.capture import Capture
+from cam_utils.capture import Capture, modules_of
 
 TOLERANCE = 1e-3  # of the largest logit: float32 sums in another order differ by less, other heads by more
 
@@ -41,7 +41,7 @@ def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:
     The logits must be the pooled activations times the weights of the model's last linear layer.
     """
     logits, activations = (t.detach() for t in captured)
-    heads = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    heads = [m for m in modules_of(model) if isinstance(m, nn.Linear)]
     if not heads or heads[-1].in_features != activations.shape[1]:
         return None
     head = heads[-1]
@@ -59,7 +59,7 @@ def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead |
     Only the scores of the explained pairs are computed: they prove the head and are its gradients' mask.
     """
     logits, activations = (t.detach() for t in captured)
-    heads = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    heads = [m for m in modules_of(model) if isinstance(m, nn.Conv2d)]
     if not heads or heads[-1].weight.shape != (logits.shape[1], activations.shape[1], 1, 1) or not len(pairs):
         return None
     head = heads[-1]

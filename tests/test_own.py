@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -107,8 +108,7 @@ def test_a_network_of_timm_brings_its_own_input(monkeypatch):
         own.load_model("timm/vit_tiny")
 
 
-def test_networks_of_the_real_timm_where_it_is_installed():
-    timm = pytest.importorskip("timm")
+def test_networks_of_the_real_timm_are_read_and_its_transformers_refused():
     loaded = own.load_model("timm/convnext_atto")
     name, layer = own.find_layer(loaded.model, pictures(size=64))
     expected = timm.create_model("convnext_atto").forward_features(pictures(size=64)).shape

@@ -147,17 +147,14 @@ def defaults(notebook: str) -> dict:
 def _trainings(chapter: str, p: dict, trainer: dict) -> Iterator[dict]:
     """Yield what the chapter would train with these parameters: done once, before, for all runs that need it."""
     common = {"dataset": p["dataset"], "root": p.get("data_root"), "seed": p["seed"]} if "dataset" in p else {}
-    others = chapter in (
-        "comparison",
-        "sanity_checks",
-    )  # its network on permuted labels is the notebook's own affair
+    others = chapter in ("comparison", "sanity_checks")  # the network on permuted labels is the notebook's affair
     if others or (chapter == "minmax_cam" and not p["retrain"]):
         scenes = (0.9,) if others else (0.9, 0.0)  # how often labels co-occur
         common |= {"size": p["size"], "resize": p["resize"], "network": p["architecture"], "weights": p["weights"]}
         heads = BOTH if p["head"] == "both" else (p["head"],)
         choices = [{"co_occurrence": c} for c in scenes] if p["dataset"] == "digits" else [{}]
         for options, head in product(choices, heads):
-            yield common | {"head": head, "schedule": p["schedule"], "options": options, "trainer": trainer}
+            yield common | {"head": head, "schedule": p.get("schedule"), "options": options, "trainer": trainer}
     elif chapter in ("representative_cam", "ss_cam") and p["dataset"] == "digits":
         options = {"objects": [1.0]}
         common |= {"size": None, "resize": "crop", "network": "digits", "weights": None, "head": "linear"}
