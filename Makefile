@@ -47,6 +47,7 @@ study: $(STAMP)  ## measure the digits networks over heads and seeds (data/resul
 bench: $(STAMP)  ## measure speed and memory against the limit and against other libraries
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/precision.py
 
 clean:  ## remove what was built; .venv and data/cache stay
 	rm -rf _build .pytest_cache .ruff_cache

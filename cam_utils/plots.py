@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -245,11 +246,12 @@ def correlations(found: pd.DataFrame, levels: Sequence[str]) -> Figure:
 
 
 def curve_panels(
-    panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, dashed: Sequence[str] = ()
+    panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, dashed: Sequence[str] = (), log: bool = False
 ) -> Figure:
     """Draw one panel per table: every method's value over `at` (numbers or names), its 95% interval as a band.
 
-    Columns: method, at, value, low, high. The methods in `dashed` are drawn as broken lines: controls.
+    Columns: method, at, value, low, high. The methods in `dashed` are drawn as broken lines: controls. With `log`
+    both axes are logarithmic.
     """
     figure, grid = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.4), sharey=True, squeeze=False)
     for axes, (title, table) in zip(grid[0], panels.items(), strict=True):
@@ -260,9 +262,20 @@ def curve_panels(
             )
             axes.fill_between(rows["at"], rows["low"], rows["high"], color=f"C{i}", alpha=0.12, lw=0)
         axes.set(title=title, xlabel=xlabel)
+        if log:
+            at = sorted(table["at"].unique())
+            axes.set(xscale="log", yscale="log")
+            axes.set_xticks(at, at)
+            axes.minorticks_off()
         if not pd.api.types.is_numeric_dtype(table["at"]):
             axes.tick_params(axis="x", rotation=30)
     grid[0, 0].set_ylabel(ylabel)
     handles, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=7)
     return figure
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write the figure into a file, whose name says the format, and close it."""
+    figure.savefig(file)
+    plt.close(figure)

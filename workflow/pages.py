@@ -12,6 +12,7 @@ from claims_page import claims_part
 from explorer_page import explorer_part
 from results_page import results_part
 from run_pages import add_to_toc, page_of, run_page
+from speed_page import speed_part
 
 from cam_utils import claims
 from cam_utils.runs import Run
@@ -20,6 +21,7 @@ from cam_utils.runs import Run
 PLACEHOLDER = "*The numbers of the runs are filled in here when the book is built (`make book`).*"
 # The line of book/citation.md that is replaced.
 CITATION = "*The citation is filled in here from CITATION.cff when the book is built (`make book`).*"
+SPEED = "*The measurements are filled in here when the book is built (`make book`).*"  # of book/speed.md
 EXPLORER = "*The explorer is filled in here when the book is built (`make book`).*"  # of book/explorer.md
 
 
@@ -48,6 +50,7 @@ def stage(source: Path, runs: Iterable[Run]) -> None:
     fill(source / "book" / "results.md", results_part(runs))
     fill(source / "book" / "claims.md", claims_part(ledger, runs))
     fill(source / "book" / "citation.md", citation_part(source / "CITATION.cff"), CITATION)
+    fill(source / "book" / "speed.md", speed_part(source), SPEED)
     ledger.to_csv(source / "book" / "claims.csv", index=False)
     shown = explorer.explore()
     fill(source / "book" / "explorer.md", explorer_part(shown), EXPLORER)

@@ -1,0 +1,207 @@
+"""The stored benchmarks as text, tables and pictures for the page on speed."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from cam_utils import plots
+
+LIBRARIES = ("pytorch-grad-cam", "torch-cam")
+NOUNS = {
+    "cams": "Grad-CAM",
+    "score_cam": "Score-CAM",
+    "ss_cam": "SS-CAM",
+    "ablation_cam": "Ablation-CAM",
+    "evaluation": "evaluation, 4 methods",
+    "pairwise_heads": "heads of all pairs of classes",
+}
+NO_GPU = """No GPU has measured yet. On a machine that has one, `.venv/bin/python benchmarks/gpu.py` takes less than
+nine minutes and needs no data; its numbers then stand here."""
+LABELS = (
+    "Time against labels per image, over that of the limit at one label. Libraries that explain one label per call "
+    "grow with the labels."
+)
+BATCH = "Time of Grad-CAM of three labels against images per batch, over that of the limit at one image."
+MEMORY = (
+    "Memory that one call adds to a process of its own, against the number of channels. What forwards a chunk at a "
+    "time does not depend on them."
+)
+RATIOS = (
+    "Ours over the limit (the worst of the methods of the CAM family), and other libraries over ours (Grad-CAM in "
+    "the CAM family): median, least and largest of the rounds."
+)
+GROWTH = (
+    "How time grows, as the slope of log time over log quantity at its larger values, and the memory that a call "
+    "adds. One quantity grows and the others stay."
+)
+FIGURE = "```{{figure}} ../assets/{file}.png\n:name: fig-{file}\n:alt: {caption}\n\n{caption}\n```"
+
+
+def speed_part(source: Path) -> str:
+    """Return the page's generated part, and write its pictures into the staged `source`/assets.
+
+    Reads source/data/results/bench/*.json and source/data/results/gpu/*.json as benchmarks/ wrote them.
+    """
+    stored = source / "data" / "results"
+    found = {path.stem: json.loads(path.read_text()) for path in sorted((stored / "bench").glob("*.json"))}
+    growth, precision = found.pop("growth", None), found.pop("precision", None)
+    parts = [part for name, record in found.items() for part in _device(name, record, source / "assets")]
+    parts += _growth(growth) if growth else []
+    parts += _precision(precision) if precision else []
+    gpu = [json.loads(path.read_text()) for path in sorted((stored / "gpu").glob("*.json"))]
+    gpu = [record for record in gpu if record.get("command") == "python benchmarks/gpu.py"]
+    parts += ["## On a GPU", *([text for record in gpu for text in _gpu(record)] or [NO_GPU])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _device(name: str, record: dict, assets: Path) -> list[str]:
+    rows, held = record["times"], pd.DataFrame(record["memory"])
+    parts = [
+        f"## {record['device']}",
+        f"{record['threads']} threads, {'real' if record['samples'] else 'random'} images, "
+        f"{_versions(record)}; revision {str(record['git'])[:8]}, {record['wall_s'] / 60:.0f} minutes.",
+        "### What is promised",
+        "```text\n" + "\n".join(record["contract"]) + "\n```",
+        "### All rows",
+        table([{"what": what(row), **_ratios(row)} for row in rows], f"tab-speed-{name}", RATIOS),
+    ]
+    wide = held[held["network"] == "wide"] if len(held) else held
+    curves = wide.rename(columns={"who": "method", "channels": "at", "MiB": "value"})
+    memory = {"Score-CAM, 96 px": curves.assign(low=curves["value"], high=curves["value"])} if len(wide) else {}
+    for stem, panels, axes, caption in (
+        ("labels", labels_panels(rows), ("labels per image", "time / limit at 1 label"), LABELS),
+        ("batch", batch_panels(rows), ("images per batch", "time / limit at 1 image"), BATCH),
+        ("memory", memory, ("channels K", "extra memory (MiB)"), MEMORY),
+    ):
+        if panels:
+            file = f"speed-{stem}-{name}"
+            drawn = plots.curve_panels(panels, xlabel=axes[0], ylabel=axes[1], log=True)
+            plots.save(drawn, assets / f"{file}.png")
+            parts.append(
+                f"```{{figure}} ../assets/{file}.png\n:name: fig-{file}\n:alt: {caption}\n\n{caption}\n```"
+            )
+    return parts
+
+
+def labels_panels(rows: list[dict]) -> dict[str, pd.DataFrame]:
+    """Return a table for `plots.curve_panels` per group and batch measured at several numbers of labels."""
+    panels: dict[str, pd.DataFrame] = {}
+    for group in ("cams", "score_cam", "ss_cam"):
+        chosen = [row for row in rows if row["group"] == group and row["network"] == "squeezenet1_0"]
+        alike = {(row["batch"], row["size"]) for row in chosen}
+        for batch, size in sorted(alike):
+            same = [row for row in chosen if (row["batch"], row["size"]) == (batch, size)]
+            if len(same) > 1:
+                images = f"{batch} image{'s' * (batch > 1)}"
+                panels[f"{NOUNS[group]}, {images}"] = _curves(same, "labels")
+    return panels
+
+
+def batch_panels(rows: list[dict]) -> dict[str, pd.DataFrame]:
+    """Return per network the times of Grad-CAM of three labels by images per batch."""
+    panels = {}
+    for network in dict.fromkeys(row["network"] for row in rows if row["group"] == "cams"):
+        same = [r for r in rows if r["group"] == "cams" and r["network"] == network and r["labels"] == 3]
+        if len(same) > 1:
+            panels[network] = _curves(same, "batch")
+    return panels
+
+
+def _curves(rows: list[dict], by: str) -> pd.DataFrame:
+    """Return method, at, value, low, high: seconds over the limit of the first row."""
+    rows = sorted(rows, key=lambda row: row[by])
+    unit = rows[0]["seconds"]["limit"]
+    names = ("ours", *LIBRARIES, "limit")
+    points = [
+        {"method": name, "at": row[by], "value": row["seconds"][name] / unit}
+        for name in names
+        for row in rows
+        if name in row["seconds"]
+    ]
+    found = pd.DataFrame(points)
+    return found.assign(low=found["value"], high=found["value"])
+
+
+def _ratios(row: dict) -> dict[str, str]:
+    limit = [found for key, found in row["ratios"].items() if key.endswith("/ limit")]
+    shown = {"ours / limit": _spread(max(limit))} if limit else {}
+    for name in (*LIBRARIES, "scikit-learn"):
+        if f"{name} / ours" in row["ratios"]:
+            shown[f"{name} / ours"] = _spread(row["ratios"][f"{name} / ours"])
+    return shown
+
+
+def _spread(found: list[float]) -> str:
+    middle, low, high = found
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def what(row: dict) -> str:
+    """Return a row's work in words."""
+    if row["group"] == "pairwise_heads":
+        return f"{NOUNS['pairwise_heads']}, {row['labels']} classes"
+    labels = "" if row["group"] == "evaluation" else f", {row['labels']} label{'s' * (row['labels'] > 1)}"
+    images = f"{row['batch']} image{'s' * (row['batch'] > 1)} of {row['size']} px"
+    return f"{NOUNS[row['group']]}, {row['network']}, {images}{labels}"
+
+
+def table(rows: list[dict], name: str, caption: str) -> str:
+    """Return rows of equal or missing keys as a captioned table in MyST Markdown."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---"] * len(columns)] + [[str(row.get(c, "")) for c in columns] for row in rows]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f":::{{table}} {caption}\n:name: {name}\n\n{body}\n:::"
+
+
+def _growth(record: dict) -> list[str]:
+    rows = [
+        {
+            "grows": row["quantity"],
+            "what is timed": " ".join(row["what"].split()).rstrip("."),
+            "exponent of time": f"{row['exponent']:.2f}",
+            "expected": f"at most {row['expected']:.0f}: {row['why']}",
+            "memory, MiB": ", ".join(f"{q}: {held:.0f}" for q, held in row["MiB"].items()),
+        }
+        for row in record["growth"]
+    ]
+    return ["## How time and memory grow", table(rows, "tab-speed-growth", GROWTH)]
+
+
+def _precision(record: dict) -> list[str]:
+    keys = ("largest difference of maps", "mean difference of maps", "least correlation of maps")
+    far, mean, alike = (record[key] for key in keys)
+    keys = ("average drop, float32", "average drop, bfloat16", "largest difference of a drop")
+    full, half, most = (100 * record[key] for key in keys)
+    text = (
+        f"{record['what']}, {record['pairs']} pairs: maps in [0, 1] differ by {mean:.4f} on average and by "
+        f"{far:.3f} at most, and correlate by at least {alike:.4f}. The average drop is {full:.2f}% with float32 "
+        f"and {half:.2f}% with bfloat16; of a single pair it changes by {most:.2f} points at most."
+    )
+    return ["## What bfloat16 changes", text]
+
+
+def _gpu(record: dict) -> list[str]:
+    rows = [
+        {"network": row["network"], "precision": row["precision"]}
+        | {
+            f"{name} / forwards": f"{100 * each:.0f}%"
+            for name, each in row["fraction"].items()
+            if name != "forwards"
+        }
+        for row in record["throughput"]
+    ]
+    hours = [
+        f"{row['network']} at {row['size']} px in {row['precision']}: {row['hours_for_2510']:.2f} hours for 2,510 "
+        f"images, from {row['images']} images (the paper: {row['paper_hours']} hours)"
+        for key, row in record.items()
+        if key.startswith("VOC 2007 val")
+    ]
+    caption = "Throughput as a fraction of forwards alone at the best batch size."
+    return [f"{record['device']}, {_versions(record)}; revision {str(record['git'])[:8]}.",
+            table(rows, "tab-speed-gpu", caption), "Score-CAM's evaluation: " + "; ".join(hours) + "."]  # fmt: skip
+
+
+def _versions(record: dict) -> str:
+    names = ("torch", "grad-cam", "torchcam")
+    return ", ".join(f"{name} {record['versions'][name]}" for name in names if name in record["versions"])
