@@ -1,5 +1,6 @@
 """From a dataset to the pairs table: every explained (image, label) pair with all its scores and metrics."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def evaluate(
     batch_size: int = 16,
     chunk: int | None = None,
     device: str = "cpu",
-    workers: int = 0,
+    workers: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Return the pairs table: one row per (image, label, method), with every score and metric value.
@@ -52,9 +53,9 @@ def evaluate(
     :func:`cam_utils.sscam.smoothed_weights`. `precision`: "bfloat16" runs masked forwards in autocast. `extra`:
     further methods {name: callable}, such as those of :mod:`cam_utils.peers`: it returns the rectified maps
     [P, H, W] of the pairs, at any resolution. A stored evaluation knows them by their names only. `workers`:
-    processes that decode images while the network runs. `shard` (i, n): of n processes that share `folder`, this
-    one does every n-th part from i on and returns its own rows; :func:`cam_utils.store.gather` makes the table of
-    all.
+    processes that decode the next batch while the network runs; None: up to 4 where it runs on a GPU, none where
+    they would take its cores. `shard` (i, n): of n processes that share `folder`, this one does every n-th part
+    from i on and returns its own rows; :func:`cam_utils.store.gather` makes the table of all.
 
     Raises ValueError if the folder holds another evaluation, for a shard that is none, or without a folder, and
     for an extra method with a known name or with maps that do not fit the pairs.
@@ -78,7 +79,10 @@ def evaluate(
     store = Store(folder, {**origin, "methods": [*methods, *extra], **how, "batch_size": batch_size}, len(batches))
     todo = [i for i in store.missing() if i % of == first]
     indices = [index for i in todo for index in batches[i]]
-    loader = iter(DataLoader(Subset(dataset, indices), None, num_workers=workers))
+    if workers is None:
+        workers = 0 if torch.device(device).type == "cpu" else min(4, os.cpu_count() or 1)
+    ahead = {"num_workers": workers, "prefetch_factor": batch_size} if workers else {}
+    loader = iter(DataLoader(Subset(dataset, indices), None, **ahead))
     for i in tqdm(todo, desc=f"evaluate {dataset.name}", **({} if progress else {"disable": True})):
         batch = data.collate([next(loader) for _ in batches[i]])
         rows = evaluate_batch(model, batch, methods, dataset.classes, chunk=chunk, extra=extra, **how)

@@ -81,6 +81,13 @@ def test_the_table_has_each_pair_once_per_set_and_method(model, scenes):
     assert table.loc[~table["is_annotated"], "energy_in_mask"].isna().all()
 
 
+def test_workers_that_decode_ahead_change_nothing(model, scenes):
+    how = {"methods": ["cam"], "batch_size": 2, "progress": False}
+    pd.testing.assert_frame_equal(
+        evaluate.evaluate(model, scenes, workers=2, **how), evaluate.evaluate(model, scenes, **how)
+    )
+
+
 def test_batch_size_and_chunk_change_nothing(model, scenes):
     first = evaluate.evaluate(model, scenes, ["score-cam"], progress=False, batch_size=4, chunk=8)
     second = evaluate.evaluate(model, scenes, ["score-cam"], progress=False, batch_size=24, chunk=100)
