@@ -64,7 +64,7 @@ def curves(
     score: Score,
     start: Float[Tensor, "batch 3 h w"],
     end: Float[Tensor, "batch 3 h w"],
-    masks: Float[Tensor, "pairs h w"],
+    masks: Float[Tensor, "pairs height width"],
     pairs: Pairs,
     *,
     steps: int = 16,

@@ -22,7 +22,7 @@ MARKERS = "osD^vPX<>*"  # a second sign beside the colour of a group, for print 
 
 def style() -> None:
     """Set the look of a notebook's figures; JPEG keeps grids of photographs small inside it."""
-    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
+    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 76})
     look()
 
 

@@ -135,7 +135,7 @@ def test_a_notebooks_parameters_are_those_that_papermill_sets(notebook):
 def test_networks_that_chapters_share_are_trained_once():
     plan = grid.read(ROOT / "workflow" / "grids" / "default.yaml")
     users = [[name for name, job in plan.jobs.items() if shared in job.trainings] for shared in plan.trainings]
-    assert users == [["minmax_cam", "comparison"], ["representative_cam", "ss_cam"]]
+    assert users == [["minmax_cam", "comparison", "sanity_checks"], ["representative_cam", "ss_cam"]]
 
 
 @pytest.mark.parametrize(
