@@ -254,11 +254,13 @@ def curve_panels(
     both axes are logarithmic.
     """
     figure, grid = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.4), sharey=True, squeeze=False)
+    every = list(dict.fromkeys(method for table in panels.values() for method in table["method"]))
+    known = {}
     for axes, (title, table) in zip(grid[0], panels.items(), strict=True):
-        for i, (method, rows) in enumerate(table.groupby("method", sort=False)):
-            line = "--" if method in dashed else "-"
-            axes.plot(
-                rows["at"], rows["value"], line, marker=MARKERS[i % len(MARKERS)], ms=3, color=f"C{i}", label=method
+        for method, rows in table.groupby("method", sort=False):
+            i, line = every.index(method), "--" if method in dashed else "-"  # one sign in all panels
+            (known[method],) = axes.plot(
+                rows["at"], rows["value"], line, marker=MARKERS[i % len(MARKERS)], ms=3, color=f"C{i}"
             )
             axes.fill_between(rows["at"], rows["low"], rows["high"], color=f"C{i}", alpha=0.12, lw=0)
         axes.set(title=title, xlabel=xlabel)
@@ -270,8 +272,8 @@ def curve_panels(
         if not pd.api.types.is_numeric_dtype(table["at"]):
             axes.tick_params(axis="x", rotation=30)
     grid[0, 0].set_ylabel(ylabel)
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=7)
+    handles = [known[method] for method in every]
+    figure.legend(handles, every, loc="outside lower center", ncols=min(len(every), 6), fontsize=7)
     return figure
 
 

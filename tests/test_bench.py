@@ -78,7 +78,7 @@ def test_the_page_shows_every_row_with_its_worst_ratio_and_draws_the_curves(stag
     assert text.count("1.30 [1.00, 1.40]") == 3 and text.count("10.00 [9.00, 11.00]") == 3
     assert "Grad-CAM, squeezenet1_0, 16 images of 224 px, 3 labels" in text and speed_page.NO_GPU in text
     drawn = {path.name for path in (staged / "assets").iterdir()}
-    assert drawn == {f"speed-{what}-cpu-x.png" for what in ("labels", "batch", "memory")}
+    assert drawn == {f"speed-{what}-cpu-x.png" for what in ("cams", "batch", "memory")}
 
 
 def test_curves_are_over_the_limit_of_the_first_point():

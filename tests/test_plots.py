@@ -56,3 +56,16 @@ def test_an_outline_has_a_dark_rim_below_the_light_line():
     rim, line = axes.collections
     assert rim.get_linewidth()[0] > line.get_linewidth()[0]
     assert lightness(rim.get_edgecolor()[:, :3])[0] < 0.01 < lightness(line.get_edgecolor()[:, :3])[0]
+
+
+def test_a_method_that_a_panel_lacks_keeps_its_sign_in_the_others():
+    both = pd.DataFrame({"method": ["a", "b"], "at": [1, 1], "value": [1.0, 2.0], "low": [1, 2], "high": [1, 2]})
+    figure = plots.curve_panels({"both": both, "b alone": both[1:]}, xlabel="", ylabel="")
+    first, second = ({tuple(line.get_ydata()): line for line in axes.lines} for axes in figure.axes)
+    assert first[2.0,].get_color() == second[2.0,].get_color() != first[1.0,].get_color()
+    named = dict(
+        zip((t.get_text() for t in figure.legends[0].texts), figure.legends[0].legend_handles, strict=True)
+    )
+    assert (
+        named["b"].get_color() == second[2.0,].get_color() and named["b"].get_marker() == second[2.0,].get_marker()
+    )

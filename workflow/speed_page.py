@@ -1,6 +1,7 @@
 """The stored benchmarks as text, tables and pictures for the page on speed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -69,14 +70,17 @@ def _device(name: str, record: dict, assets: Path) -> list[str]:
     wide = held[held["network"] == "wide"] if len(held) else held
     curves = wide.rename(columns={"who": "method", "channels": "at", "MiB": "value"})
     memory = {"Score-CAM, 96 px": curves.assign(low=curves["value"], high=curves["value"])} if len(wide) else {}
+    labels = ("labels per image", "time / limit at 1 label")
+    plots.look()
     for stem, panels, axes, caption in (
-        ("labels", labels_panels(rows), ("labels per image", "time / limit at 1 label"), LABELS),
+        ("cams", labels_panels(rows, ["cams"]), labels, f"{LABELS} Gradient methods: Grad-CAM."),
+        ("scores", labels_panels(rows, ["score_cam", "ss_cam"]), labels, f"{LABELS} Methods of masked forwards."),
         ("batch", batch_panels(rows), ("images per batch", "time / limit at 1 image"), BATCH),
         ("memory", memory, ("channels K", "extra memory (MiB)"), MEMORY),
     ):
         if panels:
             file = f"speed-{stem}-{name}"
-            drawn = plots.curve_panels(panels, xlabel=axes[0], ylabel=axes[1], log=True)
+            drawn = plots.curve_panels(panels, xlabel=axes[0], ylabel=axes[1], log=stem != "memory")
             plots.save(drawn, assets / f"{file}.png")
             parts.append(
                 f"```{{figure}} ../assets/{file}.png\n:name: fig-{file}\n:alt: {caption}\n\n{caption}\n```"
@@ -84,10 +88,10 @@ def _device(name: str, record: dict, assets: Path) -> list[str]:
     return parts
 
 
-def labels_panels(rows: list[dict]) -> dict[str, pd.DataFrame]:
+def labels_panels(rows: list[dict], groups: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return a table for `plots.curve_panels` per group and batch measured at several numbers of labels."""
     panels: dict[str, pd.DataFrame] = {}
-    for group in ("cams", "score_cam", "ss_cam"):
+    for group in groups:
         chosen = [row for row in rows if row["group"] == group and row["network"] == "squeezenet1_0"]
         alike = {(row["batch"], row["size"]) for row in chosen}
         for batch, size in sorted(alike):
