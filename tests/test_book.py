@@ -86,7 +86,7 @@ def test_every_picture_has_a_text_in_its_place(site, site_with_runs):
     pictures = 0
     for page in built(site, site_with_runs):
         for image in Resources(page).images:
-            pictures += "_images" in image["src"]
+            pictures += "_images" in image.get("src", "")  # the explorer's script sets those of its form
             text = image.get("alt") or ""
             assert text.strip() and "_images" not in text, f"{page.name}: {image}"
             assert not re.fullmatch(r"\S*\.(jpe?g|png|svg|gif)", text), f"{page.name}: {image}"

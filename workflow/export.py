@@ -23,6 +23,8 @@ ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.S)
 HEAD = re.compile(r"<head>(.*?)</head>", re.S)
 TITLE = re.compile(r"<h1>(.*?)<a class=\"headerlink\"", re.S)
 SCRIPT = re.compile(r"<script\b.*?</script>", re.S)
+FORM = re.compile(r"<form\b[^>]*\bhidden\b.*?</form>", re.S)  # what only a script shows and fills
+NOSCRIPT = re.compile(r"<noscript>(.*?)</noscript>", re.S)
 ID = re.compile(r'(\sid=")([^"]+)(")')
 LINK = re.compile(r'(\s(?:href|src)=")([^"]+)(")')
 SHELL = """<!DOCTYPE html>
@@ -78,7 +80,7 @@ def single_page(site: Path, names: Iterable[str]) -> Path:
         found = ARTICLE.search(path.read_text())
         if not found:
             raise ValueError(f"expected an article in {path}")
-        text = SCRIPT.sub("", found[1])
+        text = NOSCRIPT.sub(r"\1", FORM.sub("", SCRIPT.sub("", found[1])))
         title = TITLE.search(text)
         contents.append(f'<li><a href="#{anchor(name)}">{title[1] if title else name}</a></li>')
         text = ID.sub(lambda m, page=name: f"{m[1]}{anchor(page, m[2])}{m[3]}", text)
