@@ -18,6 +18,7 @@ from cam_utils.models import Classifier, Pretrained
 from cam_utils.names import check_known
 from cam_utils.regions import pixel_metrics
 from cam_utils.scorecam import forwards, moved, shown
+from cam_utils.sscam import image_seeds
 from cam_utils.store import Store, fingerprint
 from cam_utils.training import PixelsAndLabels
 
@@ -50,12 +51,13 @@ def evaluate(
     serves both (columns `in_predicted`, `in_annotated`). `explained`: "both", or "predicted" or "annotated" alone.
     With `folder` the table is written in parts and a later call resumes after the last complete one; the finished
     table is `pairs.parquet`. `smoothing`: plain options of SS-CAM (draws, sigma, seed, ...), see
-    :func:`cam_utils.sscam.smoothed_weights`. `precision`: "bfloat16" runs masked forwards in autocast. `extra`:
-    further methods {name: callable}, such as those of :mod:`cam_utils.peers`: it returns the rectified maps
-    [P, H, W] of the pairs, at any resolution. A stored evaluation knows them by their names only. `workers`:
-    processes that decode the next batch while the network runs; None: up to 4 where it runs on a GPU, none where
-    they would take its cores. `shard` (i, n): of n processes that share `folder`, this one does every n-th part
-    from i on and returns its own rows; :func:`cam_utils.store.gather` makes the table of all.
+    :func:`cam_utils.sscam.smoothed_weights`; every image has noise of its own, by `seed` and the image's id.
+    `precision`: "bfloat16" runs masked forwards in autocast. `extra`: further methods {name: callable}, such as
+    those of :mod:`cam_utils.peers`: it returns the rectified maps [P, H, W] of the pairs, at any resolution. A
+    stored evaluation knows them by their names only. `workers`: processes that decode the next batch while the
+    network runs; None: up to 4 where it runs on a GPU, none where they would take its cores. `shard` (i, n): of n
+    processes that share `folder`, this one does every n-th part from i on and returns its own rows;
+    :func:`cam_utils.store.gather` makes the table of all.
 
     Raises ValueError if the folder holds another evaluation, for a shard that is none, or without a folder, and
     for an extra method with a known name or with maps that do not fit the pairs.
@@ -110,7 +112,7 @@ def evaluate_batch(
     """Return the pairs table of one batch of samples."""
     x = model.preprocess(batch.images.to(model.mean.device)).contiguous(memory_format=torch.channels_last)
     captured = capture(model, x, model.features, grads=isinstance(model, Pretrained))
-
+    smoothing = {**smoothing, "seed": image_seeds(smoothing.get("seed", 0), batch.ids)}
     probability = scoring(model, scores, precision)
     p = SCORES[scores](captured.logits.detach())
     top = torch.nn.functional.one_hot(p.argmax(1), p.shape[1]) > 0

@@ -5,6 +5,10 @@ parameter; the defaults are the algorithm's. All labels of an image share their 
 channel's weight only through its sign.
 """
 
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,7 +19,7 @@ from cam_utils.names import check_known
 from cam_utils.scorecam import Score, forwards, moved, shown, upsampled_sum
 
 REDUCE = ("max", "mean")
-NOISE = ("input", "mask")
+NOISE = ("input", "mask", "mask-grey")
 
 
 def sign_mask(
@@ -37,6 +41,11 @@ def sign_mask(
     return torch.where(sign > 0, scaled, torch.where(sign < 0, 1 - scaled, 0.0))
 
 
+def _unscaled_mask(activations: Tensor, sign: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return U(A) times the sign of its weight, whatever its range: the mask of Eq. 11 as it is printed."""
+    return maps.upsample(activations, size) * sign[:, None, None]
+
+
 def smoothed_weights(
     images: Float[Tensor, "batch 3 tall wide"],
     activations: Float[Tensor, "batch channels height width"],
@@ -49,10 +58,11 @@ def smoothed_weights(
     unit: float | Tensor = 1.0,
     reduce: str = "max",
     noise: str = "input",
+    scaled: bool = True,
     rescore: bool = True,
     softmax: bool = True,
     baseline: Tensor | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     chunk: int | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "pairs channels"]:
@@ -64,16 +74,21 @@ def smoothed_weights(
         draws: N, noisy copies per mask. sigma: their standard deviation, in steps of `unit` of the images' own
             values: 1 for normalised images, 1 / (255 std) [3, 1, 1] for a sigma on the 0-255 scale.
         reduce: "max" (Eq. 14) or "mean" (Eq. 9) over the draws.
-        noise: on the masked "input" (Algorithm 1), or on the "mask" (Eq. 15), where sigma is in units of the mask.
+        noise: on the masked "input" (Algorithm 1), or on the "mask" (Eq. 15), where sigma is in units of the mask;
+            the noise of a "mask-grey" is the same for the three colours.
+        scaled: masks are s(U(w A)) (Eq. 15), or the upsampled activations as they are (Eq. 11), with w's sign.
         rescore: score S_max * masked image once more (Algorithm 1), or take the reduced score itself (Eq. 14).
         softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
-        seed: every (channel, sign, draw) has its own noise, whatever the chunk and the rest of the batch.
-        chunk: masked images per forward; None: 16 at 224 px on a CPU, as many as fit on a GPU.
+        seed: of the noise, for all images or one for each (see :func:`image_seeds`). Every (channel, sign, draw) of
+            a seed has noise of its own, whatever the chunk and the rest of the batch.
+        chunk: masked images per forward; None: 8 at 224 px on a CPU, as many as fit on a GPU.
 
     The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with `rescore`.
-    Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, or weights of another shape.
+    Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, weights of another shape, or seeds that
+    are not one per image.
     """
     _check(pairs, activations, weights, draws, sigma, reduce, noise)
+    seeds = _seeds(seed, len(images))
     device, channels = images.device, activations.shape[1]
     signs = torch.ones(len(pairs), channels, device=device) if weights is None else weights.sign()
     flat = activations.flatten(2)
@@ -85,17 +100,19 @@ def smoothed_weights(
     unique, inverse = keys.unique(return_inverse=True)  # [M], [P, K]
     image, k, sign = unique // (3 * channels), unique // 3 % channels, unique % 3 - 1
 
+    mask_of = sign_mask if scaled else _unscaled_mask
     copies = draws if sigma > 0 else 1  # without noise all draws are one
-    named = (unique % (3 * channels)).tolist()  # what an image's noise is drawn by: channel and sign
+    # What the noise of a mask is drawn by: its image's seed, and its channel and sign.
+    named = [(seeds[i], key) for i, key in zip(image.tolist(), (unique % (3 * channels)).tolist(), strict=True)]
 
     def noisy(index: Tensor) -> Tensor:
         item = moved(index // copies, images)
-        mask = sign_mask(activations[image[item], k[item]], sign[item], images.shape[-2:])
+        mask = mask_of(activations[image[item], k[item]], sign[item], images.shape[-2:])
         if not sigma:
             return shown(images, image[item], mask)
-        names = [(named[i // copies], i % copies) for i in index.tolist()]
-        spread = sigma * torch.stack([draw_noise(images, seed, key, n) for key, n in names])
-        if noise == "mask":
+        spread = sigma * _noise(images, [(*named[i // copies], i % copies) for i in index.tolist()])
+        if noise != "input":
+            spread = spread if noise == "mask" else spread[:, :1]
             return images[image[item]] * (mask[:, None] + spread)
         return shown(images, image[item], mask) + spread * unit
 
@@ -109,19 +126,19 @@ def smoothed_weights(
     reduced = reduced / copies if reduce == "mean" else reduced
     found = reduced[inverse, pairs.label[:, None]]  # [P, K]
     if rescore:
-        found = _rescored(images, activations, pairs, score, signs, found, run)
+        found = _rescored(images, activations, pairs, score, signs, found, mask_of, run)
     blank = torch.zeros_like(images[:1]) if baseline is None else baseline[None].to(images)
     increase = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
     return increase.softmax(1) if softmax else increase
 
 
-def _rescored(images, activations, pairs: Pairs, score: Score, signs: Tensor, scale: Tensor, run: dict) -> Tensor:
+def _rescored(images, activations, pairs, score: Score, signs: Tensor, scale: Tensor, mask_of, run: dict) -> Tensor:
     """Return the scores [P, K] of scale * masked image: the second pass of Algorithm 1, each pair's own."""
     found = torch.empty_like(scale)
 
     def scaled(index: Tensor) -> Tensor:
         p, c = place(index)
-        mask = sign_mask(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])
+        mask = mask_of(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])
         return shown(images, pairs.image[p], mask * scale[p, c][:, None, None].to(images.dtype))
 
     def place(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,10 +151,38 @@ def _rescored(images, activations, pairs: Pairs, score: Score, signs: Tensor, sc
     return found
 
 
+def image_seeds(seed: int, ids: Sequence[str]) -> list[int]:
+    """Return a seed for each image, from the run's seed and the image's id: the same in every batch.
+
+    With noise of its own for each image a bootstrap over images covers the noise as well.
+
+    >>> image_seeds(0, ["b", "a"]) == image_seeds(0, ["a", "b"])[::-1]
+    True
+    """
+    return [zlib.crc32(f"{seed} {name}".encode()) for name in ids]
+
+
 def draw_noise(images: Tensor, seed: int, key: int, draw: int) -> Tensor:
     """Return standard normal noise [3, h, w] of a seed, a mask and a draw; each device has its own."""
     generator = torch.Generator(images.device).manual_seed((seed * 1_000_003 + key) * 1_009 + draw)
     return torch.randn(images.shape[1:], generator=generator, device=images.device, dtype=images.dtype)
+
+
+def _noise(images: Tensor, names: list[tuple[int, int, int]]) -> Tensor:
+    """Return the noise [N, 3, h, w] of several (seed, key, draw)."""
+    if images.is_cuda:
+        return torch.stack([draw_noise(images, *name) for name in names])
+    # A generator on a CPU has one thread, and would leave the other cores idle for a tenth of the time.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return torch.stack(list(pool.map(lambda name: draw_noise(images, *name), names)))
+
+
+def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
+    """Return a seed for each of the images."""
+    seeds = [seed] * count if isinstance(seed, int) else list(seed)
+    if len(seeds) != count:
+        raise ValueError(f"expected one seed, or one for each of the {count} images, got {len(seeds)}")
+    return seeds
 
 
 def _check(pairs, activations, weights, draws, sigma, reduce, noise) -> None:

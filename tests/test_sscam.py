@@ -8,16 +8,17 @@ from cam_utils import maps, scorecam, sscam
 from cam_utils.cams import Pairs, pairs_of
 
 KINDS = [
-    {"reduce": r, "noise": n, "rescore": again, "softmax": soft}
+    {"reduce": r, "noise": n, "scaled": scaled, "rescore": again, "softmax": soft}
     for r in ("max", "mean")
-    for n in ("input", "mask")
+    for n in ("input", "mask", "mask-grey")
+    for scaled in (True, False)
     for again in (True, False)
     for soft in (True, False)
 ]
 
 
 def written_out(
-    net, images, activations, pairs, weights, *, draws, sigma, unit, seed, reduce, noise, rescore, softmax
+    net, images, activations, pairs, weights, *, draws, sigma, unit, seed, reduce, noise, scaled, rescore, softmax
 ):
     """Return alpha [P, K] by loops over pairs, channels and draws, with the mask s(U(w A)) as printed."""
     score = lambda x: net(x[None]).softmax(1)[0]  # noqa: E731
@@ -30,11 +31,14 @@ def written_out(
             up = F.interpolate(weighed[None, None], images.shape[-2:], mode="bilinear")[0, 0]
             mask = torch.zeros_like(up) if flat else (up - up.min()) / (up.max() - up.min())
             sign = 0 if flat else int(weights[p, k].sign())
+            if not scaled:
+                mask = sign * F.interpolate(activations[b, k][None, None], images.shape[-2:], mode="bilinear")[0, 0]
             key = (k if sign else 0) * 3 + sign + 1
             found = []
             for n in range(draws):
-                spread = sigma * sscam.draw_noise(images, seed, key, n)
-                x = images[b] * (mask + spread) if noise == "mask" else images[b] * mask + unit * spread
+                spread = sigma * sscam.draw_noise(images, seed[b], key, n)
+                spread = spread[:1] if noise == "mask-grey" else spread
+                x = images[b] * mask + unit * spread if noise == "input" else images[b] * (mask + spread)
                 found.append(score(x)[c])
             value = torch.stack(found).max() if reduce == "max" else torch.stack(found).mean()
             values.append(score(value * images[b] * mask)[c] if rescore else value)
@@ -48,7 +52,7 @@ def written_out(
 def test_every_reading_equals_its_equations(net, scene, kind):
     weights = torch.randn(len(scene[2]), 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     weights[0, 1] = 0.0
-    options = {"draws": 3, "sigma": 0.7, "unit": 0.5, "seed": 4, **kind}
+    options = {"draws": 3, "sigma": 0.7, "unit": 0.5, "seed": [4, 2, 7], **kind}
     found = sscam.smoothed_weights(*scene, lambda x: net(x).softmax(1), weights=weights, chunk=5, **options)
     torch.testing.assert_close(found, written_out(net, *scene, weights, **options))
 
@@ -85,6 +89,17 @@ def test_the_rest_of_the_batch_changes_nothing(net, scene):
     row = int((pairs.image == 1).nonzero()[0])
     alone = Pairs(torch.tensor([0]), pairs.label[row : row + 1], torch.tensor([0]))
     torch.testing.assert_close(sscam.ss_cam(images[1:2], activations[1:2], alone, score, draws=3)[0], every[row])
+
+
+@torch.no_grad()
+def test_images_have_noise_of_their_own_by_their_ids(net, scene):
+    images, activations, _ = scene
+    twice = torch.tensor([0, 0])  # one image under two names
+    pairs = Pairs(torch.arange(2), torch.zeros(2, dtype=torch.long), torch.arange(2))
+    seeds = sscam.image_seeds(3, ["a", "b"])
+    maps_ = sscam.ss_cam(images[twice], activations[twice], pairs, lambda x: net(x).softmax(1), seed=seeds)
+    assert not torch.allclose(maps_[0], maps_[1])
+    assert sscam.image_seeds(4, ["a", "b"]) != seeds == sscam.image_seeds(3, ["b", "a"])[::-1]
 
 
 @torch.no_grad()
@@ -152,6 +167,7 @@ def test_bad_requests_say_what_is_wrong(net, scene):
         ({"noise": "image"}, "unknown noise 'image'"),
         ({"weights": torch.ones(2, 2)}, r"expected weights \[P, K\] = \[7, 6\], got \[2, 2\]"),
         ({"chunk": 0}, "expected chunk >= 1"),
+        ({"seed": [1, 2]}, "expected one seed, or one for each of the 3 images, got 2"),
     ):
         with pytest.raises(ValueError, match=sentence):
             sscam.smoothed_weights(*scene, score, **options)
