@@ -46,6 +46,9 @@ def _unscaled_mask(activations: Tensor, sign: Tensor, size: tuple[int, int]) -> 
     return maps.upsample(activations, size) * sign[:, None, None]
 
 
+_MASKS = {True: sign_mask, False: _unscaled_mask}  # by whether they are scaled
+
+
 def smoothed_weights(
     images: Float[Tensor, "batch 3 tall wide"],
     activations: Float[Tensor, "batch channels height width"],
@@ -63,6 +66,7 @@ def smoothed_weights(
     softmax: bool = True,
     baseline: Tensor | None = None,
     seed: int | Sequence[int] = 0,
+    first: Float[Tensor, "pairs channels"] | None = None,
     chunk: int | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "pairs channels"]:
@@ -81,33 +85,63 @@ def smoothed_weights(
         softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
         seed: of the noise, for all images or one for each (see :func:`image_seeds`). Every (channel, sign, draw) of
             a seed has noise of its own, whatever the chunk and the rest of the batch.
+        first: the scores of the noisy copies, where they are known from :func:`smoothed_scores` already.
         chunk: masked images per forward; None: 8 at 224 px on a CPU, as many as fit on a GPU.
 
     The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with `rescore`.
     Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, weights of another shape, or seeds that
     are not one per image.
     """
+    run = {"chunk": chunk, "progress": progress}
+    found = first
+    if found is None:
+        how = {"draws": draws, "sigma": sigma, "unit": unit, "reduce": reduce, "noise": noise, "scaled": scaled}
+        found = smoothed_scores(images, activations, pairs, score, weights=weights, seed=seed, **how, **run)
+    if rescore:
+        signs = _signs(activations, pairs, weights)
+        found = _rescored(images, activations, pairs, score, signs, found, _MASKS[scaled], run)
+    blank = torch.zeros_like(images[:1]) if baseline is None else baseline[None].to(images)
+    increase = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
+    return increase.softmax(1) if softmax else increase
+
+
+def smoothed_scores(
+    images: Tensor,
+    activations: Tensor,
+    pairs: Pairs,
+    score: Score,
+    *,
+    weights: Tensor | None = None,
+    draws: int = 10,
+    sigma: float = 4.0,
+    unit: float | Tensor = 1.0,
+    reduce: str = "max",
+    noise: str = "input",
+    scaled: bool = True,
+    seed: int | Sequence[int] = 0,
+    chunk: int | None = None,
+    progress: bool = False,
+) -> Float[Tensor, "pairs channels"]:
+    """Return the largest score (S_max of Algorithm 1), or the mean, over the noisy copies of every masked image.
+
+    This is the first pass of :func:`smoothed_weights`, and nearly all of its work; arguments and errors are its.
+    """
     _check(pairs, activations, weights, draws, sigma, reduce, noise)
     seeds = _seeds(seed, len(images))
-    device, channels = images.device, activations.shape[1]
-    signs = torch.ones(len(pairs), channels, device=device) if weights is None else weights.sign()
-    flat = activations.flatten(2)
-    constant = (flat.amax(-1) == flat.amin(-1))[pairs.image]  # [P, K]
-    signs = torch.where(constant, 0, signs).long()
+    channels, signs = activations.shape[1], _signs(activations, pairs, weights)
     # A key per (image, channel, sign); what has no mask (sign 0) is one key per image.
-    channel = torch.where(signs == 0, 0, torch.arange(channels, device=device))
+    channel = torch.where(signs == 0, 0, torch.arange(channels, device=images.device))
     keys = (pairs.image[:, None] * channels + channel) * 3 + signs + 1
     unique, inverse = keys.unique(return_inverse=True)  # [M], [P, K]
     image, k, sign = unique // (3 * channels), unique // 3 % channels, unique % 3 - 1
 
-    mask_of = sign_mask if scaled else _unscaled_mask
     copies = draws if sigma > 0 else 1  # without noise all draws are one
     # What the noise of a mask is drawn by: its image's seed, and its channel and sign.
     named = [(seeds[i], key) for i, key in zip(image.tolist(), (unique % (3 * channels)).tolist(), strict=True)]
 
     def noisy(index: Tensor) -> Tensor:
         item = moved(index // copies, images)
-        mask = mask_of(activations[image[item], k[item]], sign[item], images.shape[-2:])
+        mask = _MASKS[scaled](activations[image[item], k[item]], sign[item], images.shape[-2:])
         if not sigma:
             return shown(images, image[item], mask)
         spread = sigma * _noise(images, [(*named[i // copies], i % copies) for i in index.tolist()])
@@ -116,20 +150,23 @@ def smoothed_weights(
             return images[image[item]] * (mask[:, None] + spread)
         return shown(images, image[item], mask) + spread * unit
 
-    run = {"chunk": chunk, "like": images, "progress": progress}
     reduced = None
-    for index, out in forwards(score, noisy, len(unique) * copies, **run):
+    count = len(unique) * copies
+    for index, out in forwards(score, noisy, count, like=images, chunk=chunk, progress=progress):
         if reduced is None:
             reduced = out.new_full((len(unique), out.shape[1]), -torch.inf if reduce == "max" else 0.0)
         item = moved(index // copies, out)[:, None].expand_as(out)
         reduced.scatter_reduce_(0, item, out, "amax" if reduce == "max" else "sum")
     reduced = reduced / copies if reduce == "mean" else reduced
-    found = reduced[inverse, pairs.label[:, None]]  # [P, K]
-    if rescore:
-        found = _rescored(images, activations, pairs, score, signs, found, mask_of, run)
-    blank = torch.zeros_like(images[:1]) if baseline is None else baseline[None].to(images)
-    increase = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
-    return increase.softmax(1) if softmax else increase
+    return reduced[inverse, pairs.label[:, None]]
+
+
+def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None) -> Tensor:
+    """Return the signs of the weights [P, K], 0 for a channel that is constant: it has nothing to rescale."""
+    flat = activations.flatten(2)
+    constant = (flat.amax(-1) == flat.amin(-1))[pairs.image]
+    signs = torch.ones_like(constant, dtype=torch.long) if weights is None else weights.sign().long()
+    return torch.where(constant, 0, signs)
 
 
 def _rescored(images, activations, pairs, score: Score, signs: Tensor, scale: Tensor, mask_of, run: dict) -> Tensor:
@@ -145,7 +182,7 @@ def _rescored(images, activations, pairs, score: Score, signs: Tensor, scale: Te
         index = moved(index, images)
         return index // scale.shape[1], index % scale.shape[1]
 
-    for index, out in forwards(score, scaled, scale.numel(), **run):
+    for index, out in forwards(score, scaled, scale.numel(), like=images, **run):
         p, c = place(index)
         found[p, c] = out.gather(1, pairs.label[p][:, None])[:, 0]
     return found
@@ -162,19 +199,29 @@ def image_seeds(seed: int, ids: Sequence[str]) -> list[int]:
     return [zlib.crc32(f"{seed} {name}".encode()) for name in ids]
 
 
-def draw_noise(images: Tensor, seed: int, key: int, draw: int) -> Tensor:
+def draw_noise(images: Tensor, seed: int, key: int, draw: int, *, out: Tensor | None = None) -> Tensor:
     """Return standard normal noise [3, h, w] of a seed, a mask and a draw; each device has its own."""
     generator = torch.Generator(images.device).manual_seed((seed * 1_000_003 + key) * 1_009 + draw)
-    return torch.randn(images.shape[1:], generator=generator, device=images.device, dtype=images.dtype)
+    where = {"device": images.device, "dtype": images.dtype}
+    return torch.randn(images.shape[1:], generator=generator, out=out, **where)
 
 
 def _noise(images: Tensor, names: list[tuple[int, int, int]]) -> Tensor:
-    """Return the noise [N, 3, h, w] of several (seed, key, draw)."""
-    if images.is_cuda:
-        return torch.stack([draw_noise(images, *name) for name in names])
-    # A generator on a CPU has one thread, and would leave the other cores idle for a tenth of the time.
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return torch.stack(list(pool.map(lambda name: draw_noise(images, *name), names)))
+    """Return the noise of several (seed, key, draw) [N, 3, h, w]."""
+    found = images.new_empty(len(names), *images.shape[1:])
+    # On a CPU a generator has one thread, and would leave the other cores idle meanwhile.
+    threads = 1 if images.is_cuda else min(torch.get_num_threads(), len(names))
+
+    def draw(first: int) -> None:
+        for i in range(first, len(names), threads):
+            draw_noise(images, *names[i], out=found[i])
+
+    if threads == 1:
+        draw(0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(draw, range(threads)))  # a list, so that an error is raised here
+    return found
 
 
 def _seeds(seed: int | Sequence[int], count: int) -> list[int]:

@@ -58,6 +58,18 @@ def test_every_reading_equals_its_equations(net, scene, kind):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("softmax", [True, False])
+def test_the_first_pass_may_be_shared(net, scene, softmax):
+    score = lambda x: net(x).softmax(1)  # noqa: E731
+    options = {"draws": 3, "sigma": 0.7, "seed": 5}
+    first = sscam.smoothed_scores(*scene, score, **options)
+    for rescore in (True, False):
+        how = {"rescore": rescore, "softmax": softmax}
+        whole = sscam.smoothed_weights(*scene, score, **options, **how)
+        torch.testing.assert_close(sscam.smoothed_weights(*scene, score, first=first, **how), whole)
+
+
+@torch.no_grad()
 def test_min_max_keeps_only_the_sign_of_a_weight(scene):
     _, activations, _ = scene
     for w in (3.0, -0.2):
