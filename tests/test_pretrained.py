@@ -82,7 +82,8 @@ def test_one_set_alone_has_the_rows_of_both(explained):
     alone = evaluate.evaluate(model, scenes, ["cam"], explained=explained, **run)
     keys = ["image_index", "label"]
     expected = both[both[f"in_{explained}"]].sort_values(keys).reset_index(drop=True)
-    pd.testing.assert_frame_equal(alone.sort_values(keys).reset_index(drop=True), expected)
+    # Other numbers of masked images in a forward round otherwise, and relative drops magnify it.
+    pd.testing.assert_frame_equal(alone.sort_values(keys).reset_index(drop=True), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_real_weights_know_real_images(squeezenet_weights, coco_root):
