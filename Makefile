@@ -21,7 +21,8 @@ runs: $(STAMP)  ## run a grid: GRID=workflow/grids/smoke.yaml [DATA=FOLDER] [PRO
 	@$(BIN)/python workflow/batch.py $(GRID) $(if $(DATA),--data $(DATA)) --profile $(PROFILE) $(FLAGS)
 
 test: $(STAMP) lint  ## lint, unit tests, doctests, notebooks, built pages in a browser
-	TQDM_DISABLE=1 $(BIN)/python -m pytest tests cam_utils workflow notebooks \
+	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests cam_utils workflow notebooks \
+		--numprocesses auto --maxprocesses 4 --dist loadfile \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 $(PYTEST_FLAGS)
 
 test-cluster: $(STAMP)  ## run grids on a pretended SLURM of two nodes, on this machine (needs root, Debian)
@@ -48,6 +49,7 @@ bench: $(STAMP)  ## measure speed and memory against the limit and against other
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/engine.py
 
 clean:  ## remove what was built; .venv and data/cache stay
 	rm -rf _build .pytest_cache .ruff_cache

@@ -5,6 +5,7 @@ import http.server
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,26 @@ ROOT = Path(__file__).resolve().parents[1]
 BROWSER = ["--no-sandbox", "--disable-gpu"]
 
 
+def once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` has filled: once for all processes that share the tests (pytest-xdist)."""
+    from execute import lock
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with lock(folder.with_suffix(".lock")):
+        if not (mark := folder.with_suffix(".done")).exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            mark.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
     """The site built from the committed chapters, without running them."""
     import build_book
 
-    return build_book.build(build_book.chapters(), tmp_path_factory.mktemp("site")).parent
+    return once(tmp_path_factory, "site", lambda out: build_book.build(build_book.chapters(), out)) / "html"
 
 
 @pytest.fixture(scope="session")
@@ -54,12 +69,13 @@ def site_with_runs(tmp_path_factory) -> Path:
     """The same site with three finished runs of SS-CAM: the default one, another seed, another dataset."""
     import build_book
 
-    folder = tmp_path_factory.mktemp("finished")
-    fake_runs.write(folder, "ss_cam")
-    fake_runs.write(folder, "ss_cam-digits-s1", seed=1)
-    fake_runs.write(folder, "ss_cam-imagenet-resnet18-s0", dataset="imagenet", network="resnet18")
-    out = tmp_path_factory.mktemp("site_with_runs")
-    return build_book.build(build_book.chapters(), out, runs.read_runs(folder)).parent
+    def build(out: Path) -> None:
+        fake_runs.write(out / "runs", "ss_cam")
+        fake_runs.write(out / "runs", "ss_cam-digits-s1", seed=1)
+        fake_runs.write(out / "runs", "ss_cam-imagenet-resnet18-s0", dataset="imagenet", network="resnet18")
+        build_book.build(build_book.chapters(), out, runs.read_runs(out / "runs"))
+
+    return once(tmp_path_factory, "site_with_runs", build) / "html"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -12,10 +12,11 @@ from tests.test_book import Resources
 
 
 @pytest.fixture(scope="module")
-def single(site):
+def single(site, tmp_path_factory):
     """The single page, in a copy of the site's folder, with what it needs."""
     names = export.pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text()))
-    return names, export.single_page(site, names)
+    copy = shutil.copytree(site, tmp_path_factory.mktemp("single") / "html")
+    return names, export.single_page(copy, names)
 
 
 def test_every_page_is_there_once_and_in_order(single):
