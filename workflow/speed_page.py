@@ -52,10 +52,11 @@ def speed_part(source: Path) -> str:
     """
     stored = source / "data" / "results"
     found = {path.stem: json.loads(path.read_text()) for path in sorted((stored / "bench").glob("*.json"))}
-    growth, precision = found.pop("growth", None), found.pop("precision", None)
+    growth, precision, engine = (found.pop(name, None) for name in ("growth", "precision", "engine"))
     parts = [part for name, record in found.items() for part in _device(name, record, source / "assets")]
     parts += _growth(growth) if growth else []
     parts += _precision(precision) if precision else []
+    parts += _engine(engine) if engine else []
     gpu = [json.loads(path.read_text()) for path in sorted((stored / "gpu").glob("*.json"))]
     gpu = [record for record in gpu if record.get("command") == "python benchmarks/gpu.py"]
     parts += ["## On a GPU", *([text for record in gpu for text in _gpu(record)] or [NO_GPU])]
@@ -190,6 +191,19 @@ def _precision(record: dict) -> list[str]:
         f"and {half:.2f}% with bfloat16; of a single pair it changes by {most:.2f} points at most."
     )
     return ["## What bfloat16 changes", text]
+
+
+def _engine(record: dict) -> list[str]:
+    each, one, again = (
+        f"{record[key]:.1f} s"
+        for key in ("seconds per run", "seconds of a batch of one", "seconds of a finished batch")
+    )
+    text = (
+        f"{{doc}}`batch` executes notebooks. A run that does nothing takes {each} (Snakemake, papermill, starting "
+        f"and ending a kernel; mean of {record['runs']} runs, one after another), a batch of a single one {one}, "
+        f"and a batch in which nothing is left to do {again} ({record['device']})."
+    )
+    return ["## What the batch adds to a run", text]
 
 
 def _gpu(record: dict) -> list[str]:
