@@ -54,9 +54,9 @@ def run(job) -> float:
         per_image = 1 + 4 * labels * len(names) + 2 * channels * sum("score" in name for name in names)
         return OVERHEAD + _hours(images * per_image * (2 if p.get("head", "both") == "both" else 1), macs)
     if job.chapter == "ss_cam":
-        # Score-CAM, both forms of SS-CAM, and some sixty passes of sweeps and forms over `sweep` images.
-        draws = p.get("draws", 10)
-        sweeps = p.get("sweep", 12) * channels * (20 * (draws + 1) + sum(p.get("steps", [71])))
+        # Score-CAM and both forms of SS-CAM; over `sweep` images the forms and sweeps, which share some passes.
+        draws, steps = p.get("draws", 10), p.get("steps", [1, 5, 10, 20, 35])
+        sweeps = p.get("sweep", 10) * channels * (17 * draws + max(steps) + 25 + sum(steps))
         return OVERHEAD + _hours(images * channels * (2 * draws + 2) + sweeps, macs)
     if job.chapter == "sanity_checks":
         # The maps of some six stages, of which Score-CAM's and SS-CAM's count; two curves per method and pair; the
