@@ -1,6 +1,7 @@
 """The batch: grids become jobs, and jobs survive kills, failures and changed parameters."""
 
 import ast
+import errno
 import json
 import os
 import re
@@ -72,6 +73,24 @@ def test_a_failing_notebook_stops_nothing_else_and_is_named_in_a_line(tiny, tmp_
     if fail == "assert":
         status, lines, _ = start(tiny([1, 2, 3]), folder)
         assert status == 0 and lines == [f"3 of 3 runs are finished, in {folder}"]
+
+
+def test_a_full_disk_is_named_before_and_after(tiny, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "runs"
+
+    def refuse(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    plan = grid.read(tiny([1]))
+    (folder / ".failed").mkdir(parents=True)
+    (folder / ".failed" / "tiny-1.txt").touch()
+    assert batch.full(folder) is None
+    assert batch.summary(plan, folder, {})[1] == f"failed: tiny-1: no reason was left, see {folder / 'logs'}"
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(SystemExit, match=r"batch: the disk is full: .* takes no 1 MiB more; make room, and start"):
+        batch.main([str(tmp_path / "grid.yaml"), "--runs", str(folder)])
+    assert sorted(p.name for p in folder.iterdir()) == [".failed"]
 
 
 def test_a_killed_batch_goes_on_where_it_was(tiny, tmp_path):

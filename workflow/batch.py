@@ -8,6 +8,7 @@ Everything lands in runs/. Kill it at any moment and start it again: finished ru
 """
 
 import argparse
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ from grid import ROOT, Job, Plan, read
 
 PROFILES = ROOT / "workflow" / "profiles"
 INTERRUPTED = 130  # the exit status after Ctrl-C
+ROOM = 2**20  # bytes that must be free: less than a run leaves
 # A file that each dataset has, in the folder of all datasets or in its own.
 MARKS = {
     "voc2007": ("VOCdevkit/VOC2007/ImageSets",),
@@ -118,9 +120,29 @@ def summary(plan: Plan, root: Path, lacking: dict[str, str]) -> list[str]:
         *plan.trainings,
         *(f"{j.id}-part{i}" for j in plan.jobs.values() for i in range(j.shards)),
     }
-    failed = [f.read_text() for f in sorted((root / ".failed").glob("*.txt")) if f.stem in wanted]
+    # A full disk may have cut a reason short.
+    failed = [
+        f.read_text() or f"{f.stem}: no reason was left, see {root / 'logs'}"
+        for f in sorted((root / ".failed").glob("*.txt"))
+        if f.stem in wanted
+    ]
     lines = [f"{len(done)} of {len(plan.jobs)} runs are finished, in {root}"]
     return lines + [f"failed: {line}" for line in failed] + absent(lacking)
+
+
+def full(root: Path) -> str | None:
+    """Return a sentence if the disk takes no more of what runs write, or None."""
+    probe = root / ".probe"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(ROOM))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return f"the disk is full: {root} takes no {ROOM / 2**20:g} MiB more; make room, and start the batch again"
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
 
 
 def clear(root: Path) -> None:
@@ -154,7 +176,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if lacking and not options.skip_missing:
         sys.exit("\n".join(["batch: data are missing; --skip-missing runs the rest", *absent(lacking)]))
-    root.mkdir(parents=True, exist_ok=True)
+    if why := full(root):
+        sys.exit(f"batch: {why}")
     with (root / ".batch.lock").open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(f"batch: another batch is at work in {root}")
         clear(root)
         status = snakemake(options.grid, root, options, sorted(lacking), held.fileno())
-        print("\n".join(summary(plan, root, lacking)), flush=True)
+        print("\n".join([*summary(plan, root, lacking), *filter(None, [full(root)])]), flush=True)
     if not options.no_book and status != INTERRUPTED:
         import build_book  # imports torch, which a listing need not wait for
 
