@@ -140,15 +140,20 @@ def smoothed_scores(
     named = [(seeds[i], key) for i, key in zip(image.tolist(), (unique % (3 * channels)).tolist(), strict=True)]
 
     def noisy(index: Tensor) -> Tensor:
+        first, last = int(index[0]) // copies, int(index[-1]) // copies  # the copies of a mask stand side by side
+        masks = _MASKS[scaled](
+            activations[image[first : last + 1], k[first : last + 1]], sign[first : last + 1], images.shape[-2:]
+        )
         item = moved(index // copies, images)
-        mask = _MASKS[scaled](activations[image[item], k[item]], sign[item], images.shape[-2:])
+        mask, of = masks[item - first], image[item]
         if not sigma:
-            return shown(images, image[item], mask)
-        spread = sigma * _noise(images, [(*named[i // copies], i % copies) for i in index.tolist()])
-        if noise != "input":
-            spread = spread if noise == "mask" else spread[:, :1]
-            return images[image[item]] * (mask[:, None] + spread)
-        return shown(images, image[item], mask) + spread * unit
+            return shown(images, of, mask)
+        spread = _noise(images, [(*named[i // copies], i % copies) for i in index.tolist()])
+        if noise == "input":
+            step = torch.as_tensor(sigma * unit, dtype=images.dtype, device=images.device)
+            return torch.addcmul(shown(images, of, mask), spread, step)
+        spread = spread if noise == "mask" else spread[:, :1]
+        return images[of] * torch.add(mask[:, None], spread, alpha=sigma)
 
     reduced = None
     count = len(unique) * copies
@@ -171,19 +176,16 @@ def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None) -> Tensor:
 
 def _rescored(images, activations, pairs, score: Score, signs: Tensor, scale: Tensor, mask_of, run: dict) -> Tensor:
     """Return the scores [P, K] of scale * masked image: the second pass of Algorithm 1, each pair's own."""
-    found = torch.empty_like(scale)
+    found = score(torch.zeros_like(images[:1]))[0, pairs.label][:, None].expand_as(scale).clone()
+    live = signs.nonzero()  # a channel without a mask shows nothing
 
     def scaled(index: Tensor) -> Tensor:
-        p, c = place(index)
+        p, c = live[moved(index, images)].T
         mask = mask_of(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])
         return shown(images, pairs.image[p], mask * scale[p, c][:, None, None].to(images.dtype))
 
-    def place(index: Tensor) -> tuple[Tensor, Tensor]:
-        index = moved(index, images)
-        return index // scale.shape[1], index % scale.shape[1]
-
-    for index, out in forwards(score, scaled, scale.numel(), like=images, **run):
-        p, c = place(index)
+    for index, out in forwards(score, scaled, len(live), like=images, **run):
+        p, c = live[moved(index, images)].T
         found[p, c] = out.gather(1, pairs.label[p][:, None])[:, 0]
     return found
 

@@ -134,6 +134,11 @@ def test_all_labels_share_two_masks_per_channel(net, scene):
     }
     kept = {(b, k if sign else 0, sign) for b, k, sign in needed}
     assert sum(seen) == 5 * len(kept) + 1
+    seen.clear()
+    sscam.smoothed_weights(images, activations, everything, score, weights=weights, draws=5)
+    flat = activations.flatten(2)
+    live = int((flat.amax(-1) > flat.amin(-1))[everything.image].sum())  # others have no mask to score again
+    assert sum(seen) == 5 * len(kept) + live + 2 and live < weights.numel()
 
 
 @torch.no_grad()
