@@ -169,10 +169,13 @@ def minmax_grad_cam(
 
 def d_minmax_grad_cam(
     activations: Float[Tensor, "batch channels height width"],
-    grads: Float[Tensor, "pairs channels height width"],
+    grads: Float[Tensor, "pairs channels _rows _columns"],
     pairs: Pairs,
 ) -> Float[Tensor, "pairs height width"]:
-    """Return D-MinMax-Grad-CAM (Eq. 8): the parts are rectified at every pixel, before the sum over pixels."""
+    """Return D-MinMax-Grad-CAM (Eq. 8): the parts are rectified at every pixel, before the sum over pixels.
+
+    Only these sums count: pixels of equal gradients may be given as one, their gradient times their number.
+    """
     total, size = _set_totals(grads, pairs)
     # As d_minmax(grads).sum over pixels, part by part: what a whole set shares is summed once.
     others = (total[pairs.group] - grads).relu_().sum((-2, -1)) / (size[pairs.group] - 1).clamp(min=1)[:, None]

@@ -30,9 +30,14 @@ class PixelHead(NamedTuple):
         return self.weights * self.fraction[:, None]
 
     def gradients(self, chosen: Tensor) -> Tensor:
-        """Return dS_c/dA of the chosen pairs, [P', K, H, W]; only for a head that has a ReLU."""
-        active = self.active[chosen]
-        return (self.weights[chosen] / active[0].numel())[..., None, None] * active[:, None]
+        """Return dS_c/dA of the chosen pairs, [P', K, 1, U], for sums over pixels; only for a head that has a ReLU.
+
+        Pixels at which the same pairs are active have equal gradients: they stand as one of U, times their number.
+        """
+        active = self.active[chosen].flatten(1)
+        patterns, counts = active.unique(dim=1, return_counts=True)  # [P', U], [U]
+        weights = self.weights[chosen] / active.shape[1]
+        return (weights[..., None] * (patterns * counts)[:, None])[:, :, None]
 
 
 def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:

@@ -54,7 +54,7 @@ def test_the_gradient_of_a_pixel_head_is_its_weight_where_the_score_is_positive(
     a = torch.tensor([[[[0.0, 1.0], [0.5, 2.0]]]])  # scores -2, 1, -0.5, 4
     found = heads.pixel_head(head, capture.Capture(head(a), a), pairs_of(torch.tensor([[True]])))
     assert found.active.tolist() == [[[False, True], [False, True]]] and found.fraction.tolist() == [0.5]
-    assert found.gradients(torch.tensor([0])).tolist() == [[[[0.0, 0.75], [0.0, 0.75]]]]
+    assert found.gradients(torch.tensor([0])).tolist() == [[[[0.0, 1.5]]]]  # two pixels of 0, two of 3 / 4
     assert found.summed.tolist() == [[1.5]]
 
 
