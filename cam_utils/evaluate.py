@@ -36,6 +36,7 @@ def evaluate(
     threshold: float = 0.5,
     smoothing: Mapping[str, object] | None = None,
     precision: str = "float32",
+    upsample_first: bool = False,
     extra: Mapping[str, Explainer] | None = None,
     shard: tuple[int, int] = (0, 1),
     batch_size: int = 16,
@@ -52,11 +53,12 @@ def evaluate(
     With `folder` the table is written in parts and a later call resumes after the last complete one; the finished
     table is `pairs.parquet`. `smoothing`: plain options of SS-CAM (draws, sigma, seed, ...), see
     :func:`cam_utils.sscam.smoothed_weights`; every image has noise of its own, by `seed` and the image's id.
-    `precision`: "bfloat16" runs masked forwards in autocast. `extra`: further methods {name: callable}, such as
-    those of :mod:`cam_utils.peers`: it returns the rectified maps [P, H, W] of the pairs, at any resolution. A
-    stored evaluation knows them by their names only. `workers`: processes that decode the next batch while the
-    network runs; None: up to 4 where it runs on a GPU, none where they would take its cores. `shard` (i, n): of n
-    processes that share `folder`, this one does every n-th part from i on and returns its own rows;
+    `precision`: "bfloat16" runs masked forwards in autocast. `upsample_first`: the order of normalising, see
+    :func:`cam_utils.maps.masks`. `extra`: further methods {name: callable}, such as those of
+    :mod:`cam_utils.peers`: it returns the rectified maps [P, H, W] of the pairs, at any resolution. A stored
+    evaluation knows them by their names only. `workers`: processes that decode the next batch while the network
+    runs; None: up to 4 where it runs on a GPU, none where they would take its cores. `shard` (i, n): of n processes
+    that share `folder`, this one does every n-th part from i on and returns its own rows;
     :func:`cam_utils.store.gather` makes the table of all.
 
     Raises ValueError if the folder holds another evaluation, for a shard that is none, or without a folder, and
@@ -77,6 +79,7 @@ def evaluate(
     model = model.to(device).eval()
     how = {"scores": scores, "explained": explained, "threshold": threshold, "smoothing": dict(smoothing or {})}
     how |= {"precision": precision} if precision != "float32" else {}  # tables made before it was there stay valid
+    how |= {"upsample_first": True} if upsample_first else {}
     origin = {"dataset": dataset.fingerprint(), "model": fingerprint(*model.state_dict().values())}
     store = Store(folder, {**origin, "methods": [*methods, *extra], **how, "batch_size": batch_size}, len(batches))
     todo = [i for i in store.missing() if i % of == first]
@@ -107,6 +110,7 @@ def evaluate_batch(
     chunk: int | None,
     smoothing: Mapping[str, object],
     precision: str = "float32",
+    upsample_first: bool = False,
     extra: Mapping[str, Explainer] | None = None,
 ) -> pd.DataFrame:
     """Return the pairs table of one batch of samples."""
@@ -151,7 +155,7 @@ def evaluate_batch(
             raw = {method: _checked(method, extra[method](model, x, sub), sub)}
         else:
             raw = raw_maps([method], model, x, captured, sub, probability, chunk=chunk, smoothing=smoothing)
-        masks = maps.masks(raw[method], x.shape[-2:])
+        masks = maps.masks(raw[method], x.shape[-2:], upsample_first=upsample_first)
         kept, cut = (each[back] for each in _masked_scores(probability, x, masks, sub, chunk))
         before = p[pairs.image]
         values = {

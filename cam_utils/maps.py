@@ -46,15 +46,22 @@ def upsample(maps: Float[Tensor, "pairs height width"], size: tuple[int, int]) -
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def masks(raw: Float[Tensor, "pairs height width"], size: tuple[int, int]) -> Float[Tensor, "pairs tall wide"]:
+def masks(
+    raw: Float[Tensor, "pairs height width"], size: tuple[int, int], *, upsample_first: bool = False
+) -> Float[Tensor, "pairs tall wide"]:
     """Return the masks in [0, 1] at input size: normalise at the map's own resolution, then upsample.
 
-    This order is the official code's (SPEC h17): after bilinear upsampling a mask may peak below 1, except for
-    methods whose map already has the input's size.
+    This order is that of MinMax-CAM's official code (SPEC h17): after bilinear upsampling a mask may peak below 1,
+    except for methods whose map already has the input's size. With `upsample_first` all are s(U(L)) (SS-CAM's
+    evaluation, SPEC P3.e).
 
     >>> masks(torch.tensor([[[0.0, 2.0]]]), (1, 4)).tolist()
     [[[0.0, 0.25, 0.75, 1.0]]]
+    >>> small = torch.tensor([[[0.0, 1.0, 0.0]]])
+    >>> [masks(small, (1, 6), upsample_first=first).max().item() for first in (False, True)]
+    [0.75, 1.0]
     """
+    raw = upsample(raw, size) if upsample_first else raw
     normalised = minmax(raw)
     return normalised if raw.shape[-2:] == tuple(size) else upsample(normalised, size)
 

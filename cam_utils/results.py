@@ -4,6 +4,8 @@ The pairs table has one row per (image, label, method); see :func:`cam_utils.eva
 fractions in [0, 1] until a table for readers turns them into percent (`_percent` in its columns' names).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -79,6 +81,20 @@ def differences(table: pd.DataFrame, baseline: str, **options) -> pd.DataFrame:
             if method != baseline
         ]
     )
+
+
+def paired(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return the table with a metric undefined (NaN) for all methods of a pair where it is for one of them.
+
+    A zero map has no energy: left out of its own mean alone, it would compare methods on different images.
+
+    >>> rows = {"image_index": [0, 0], "label": [1, 1], "set_size": [1, 1], "m": [np.nan, 0.5]}
+    >>> int(paired(pd.DataFrame(rows), ["m"])["m"].isna().sum())
+    2
+    """
+    keys = [table[name] for name in ("image_index", "label", "set_size")]
+    known = {name: table[name].where(table[name].notna().groupby(keys).transform("all")) for name in metrics}
+    return table.assign(**known)
 
 
 def interval(draws: np.ndarray) -> dict[str, float]:

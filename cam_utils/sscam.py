@@ -19,7 +19,7 @@ from cam_utils.names import check_known
 from cam_utils.scorecam import Score, forwards, moved, shown, upsampled_sum
 
 REDUCE = ("max", "mean")
-NOISE = ("input", "mask", "mask-grey")
+NOISE = ("input", "mask", "mask-grey", "activation")
 
 
 def sign_mask(
@@ -79,7 +79,8 @@ def smoothed_weights(
             values: 1 for normalised images, 1 / (255 std) [3, 1, 1] for a sigma on the 0-255 scale.
         reduce: "max" (Eq. 14) or "mean" (Eq. 9) over the draws.
         noise: on the masked "input" (Algorithm 1), or on the "mask" (Eq. 15), where sigma is in units of the mask;
-            the noise of a "mask-grey" is the same for the three colours.
+            the noise of a "mask-grey" is the same for the three colours; "activation": on the channel before it is
+            upsampled (a reading of Eqs. 9-11), in units of the channel.
         scaled: masks are s(U(w A)) (Eq. 15), or the upsampled activations as they are (Eq. 11), with w's sign.
         rescore: score S_max * masked image once more (Algorithm 1), or take the reduced score itself (Eq. 14).
         softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
@@ -92,13 +93,14 @@ def smoothed_weights(
     Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, weights of another shape, or seeds that
     are not one per image.
     """
+    _check(pairs, activations, weights, draws, sigma, reduce, noise)
     run = {"chunk": chunk, "progress": progress}
     found = first
     if found is None:
         how = {"draws": draws, "sigma": sigma, "unit": unit, "reduce": reduce, "noise": noise, "scaled": scaled}
         found = smoothed_scores(images, activations, pairs, score, weights=weights, seed=seed, **how, **run)
     if rescore:
-        signs = _signs(activations, pairs, weights)
+        signs = _signs(activations, pairs, weights, scaled)
         found = _rescored(images, activations, pairs, score, signs, found, _MASKS[scaled], run)
     blank = torch.zeros_like(images[:1]) if baseline is None else baseline[None].to(images)
     increase = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
@@ -128,7 +130,7 @@ def smoothed_scores(
     """
     _check(pairs, activations, weights, draws, sigma, reduce, noise)
     seeds = _seeds(seed, len(images))
-    channels, signs = activations.shape[1], _signs(activations, pairs, weights)
+    channels, signs = activations.shape[1], _signs(activations, pairs, weights, scaled)
     # A key per (image, channel, sign); what has no mask (sign 0) is one key per image.
     channel = torch.where(signs == 0, 0, torch.arange(channels, device=images.device))
     keys = (pairs.image[:, None] * channels + channel) * 3 + signs + 1
@@ -141,14 +143,17 @@ def smoothed_scores(
 
     def noisy(index: Tensor) -> Tensor:
         first, last = int(index[0]) // copies, int(index[-1]) // copies  # the copies of a mask stand side by side
-        masks = _MASKS[scaled](
-            activations[image[first : last + 1], k[first : last + 1]], sign[first : last + 1], images.shape[-2:]
-        )
         item = moved(index // copies, images)
-        mask, of = masks[item - first], image[item]
+        of, names = image[item], [(*named[i // copies], i % copies) for i in index.tolist()]
+        if sigma and noise == "activation":
+            spread = sigma * _noise(activations[:, :1], names)[:, 0]
+            mask = _MASKS[scaled](activations[of, k[item]] + spread, sign[item], images.shape[-2:])
+            return shown(images, of, mask)
+        once = slice(first, last + 1)
+        mask = _MASKS[scaled](activations[image[once], k[once]], sign[once], images.shape[-2:])[item - first]
         if not sigma:
             return shown(images, of, mask)
-        spread = _noise(images, [(*named[i // copies], i % copies) for i in index.tolist()])
+        spread = _noise(images, names)
         if noise == "input":
             step = torch.as_tensor(sigma * unit, dtype=images.dtype, device=images.device)
             return torch.addcmul(shown(images, of, mask), spread, step)
@@ -166,10 +171,11 @@ def smoothed_scores(
     return reduced[inverse, pairs.label[:, None]]
 
 
-def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None) -> Tensor:
-    """Return the signs of the weights [P, K], 0 for a channel that is constant: it has nothing to rescale."""
+def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None, scaled: bool) -> Tensor:
+    """Return the signs of the weights [P, K], 0 for channels without a mask: constant ones, or those of zeros."""
     flat = activations.flatten(2)
-    constant = (flat.amax(-1) == flat.amin(-1))[pairs.image]
+    low, high = flat.amin(-1), flat.amax(-1)
+    constant = ((low == high) if scaled else (low == 0) & (high == 0))[pairs.image]
     signs = torch.ones_like(constant, dtype=torch.long) if weights is None else weights.sign().long()
     return torch.where(constant, 0, signs)
 

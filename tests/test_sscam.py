@@ -10,7 +10,7 @@ from cam_utils.cams import Pairs, pairs_of
 KINDS = [
     {"reduce": r, "noise": n, "scaled": scaled, "rescore": again, "softmax": soft}
     for r in ("max", "mean")
-    for n in ("input", "mask", "mask-grey")
+    for n in ("input", "mask", "mask-grey", "activation")
     for scaled in (True, False)
     for again in (True, False)
     for soft in (True, False)
@@ -27,18 +27,26 @@ def written_out(
         values = []
         for k in range(activations.shape[1]):
             weighed = weights[p, k] * activations[b, k]
-            flat = weighed.max() == weighed.min()
-            up = F.interpolate(weighed[None, None], images.shape[-2:], mode="bilinear")[0, 0]
-            mask = torch.zeros_like(up) if flat else (up - up.min()) / (up.max() - up.min())
-            sign = 0 if flat else int(weights[p, k].sign())
-            if not scaled:
-                mask = sign * F.interpolate(activations[b, k][None, None], images.shape[-2:], mode="bilinear")[0, 0]
+            none = weighed.max() == weighed.min() if scaled else not weighed.any()
+            sign = 0 if none else int(weights[p, k].sign())
             key = (k if sign else 0) * 3 + sign + 1
+
+            def masked(channel, sign=sign):
+                up = F.interpolate(sign * channel[None, None], images.shape[-2:], mode="bilinear")[0, 0]
+                return up if not scaled or not sign else (up - up.min()) / (up.max() - up.min())
+
+            mask = masked(activations[b, k])
             found = []
             for n in range(draws):
-                spread = sigma * sscam.draw_noise(images, seed[b], key, n)
+                shape = activations[:, :1] if noise == "activation" else images
+                spread = sigma * sscam.draw_noise(shape, seed[b], key, n)
                 spread = spread[:1] if noise == "mask-grey" else spread
-                x = images[b] * mask + unit * spread if noise == "input" else images[b] * (mask + spread)
+                if noise == "input":
+                    x = images[b] * mask + unit * spread
+                elif noise == "activation":
+                    x = images[b] * masked(activations[b, k] + spread[0])
+                else:
+                    x = images[b] * (mask + spread)
                 found.append(score(x)[c])
             value = torch.stack(found).max() if reduce == "max" else torch.stack(found).mean()
             values.append(score(value * images[b] * mask)[c] if rescore else value)

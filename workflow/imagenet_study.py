@@ -40,7 +40,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         if kind == "predicted" or table["energy_in_box"].notna().any():
             how = {"pairs": kind, "average": "micro", "metrics": metrics}
             rows.append(results.aggregate(table, **how).assign(minus=""))
-            rows.append(results.differences(table, "score-cam", **how).assign(minus="score-cam"))
+            both = results.paired(table, metrics)
+            rows.append(results.differences(both, "score-cam", **how).assign(minus="score-cam"))
     return pd.concat(rows, ignore_index=True).drop(columns=["n_classes", "n_pairs"])
 
 
@@ -71,10 +72,10 @@ def main() -> None:
     folder = (
         data.CACHE / "study" / f"sscam-{fingerprint(images.fingerprint(), options.network, code_fingerprint())}"
     )
-    boxes = len(images[0].boxes) > 0
+    boxes = any(len(images[i].boxes) for i in range(len(images)))
     table = evaluate.evaluate(
         model, images, METHODS, scores="softmax", explained="both" if boxes else "predicted",
-        extra={PLAIN: plain_mean}, batch_size=1, device=device, folder=folder,
+        upsample_first=True, extra={PLAIN: plain_mean}, batch_size=1, device=device, folder=folder,
     )  # fmt: skip
     found = summary(table)
     right = float(table[table["in_predicted"] & (table["method"] == METHODS[0])]["is_annotated"].mean())
