@@ -271,7 +271,7 @@ def smoothed_tables(n=12):
     forms = {"Algorithm 1: as printed": 0.3, "Algorithm 1: mean instead of max": 0.3, "sigma = 0.1": 0.9}
     forms |= {"one pass, no softmax: as printed": 0.6, "one pass, no softmax: mean instead of max": 0.7}
     forms |= {"Score-CAM: softmax of the increases": 0.4, "sigma = 8": 0.1, "N = 35": 0.6, "N = 5": 0.5}
-    columns = ["AD", "AI", "energy", "area", "r_score_cam", "r_grad_cam", "r_plain"]
+    columns = ["AD", "AI", "energy", "area", "r_score_cam", "r_grad_cam", "r_plain", "r_scores"]
     variants = pd.DataFrame({"variant": np.repeat(list(forms), n), "image_index": list(range(n)) * len(forms)})
     return table, variants.assign(**dict.fromkeys(columns, variants["variant"].map(forms)))
 
@@ -284,10 +284,10 @@ def test_smoothed_forms_and_sweeps(tmp_path):
     assert list(verdicts(judged, "S1'").values()) == ["holds"]
     assert list(verdicts(judged, "S3").values()) == ["not run"]  # no boxes
     assert list(verdicts(judged, "S4").values()) == ["holds"]
-    assert list(verdicts(judged, "S4'").values()) == ["undecided", "holds"]  # the first are equal to the last digit
+    assert list(verdicts(judged, "S4'").values()) == ["undecided", "undecided", "holds", "fails"]  # AD, energy
     assert list(verdicts(judged, "S5").values()) == ["holds", "fails"]
     assert list(verdicts(judged, "S5'").values()) == ["fails"]
-    assert verdicts(judged, "S6") == {"N = 35 has more energy in the object than N = 5": "holds"}
+    assert verdicts(judged, "S6") == {"N = 35 has more energy in the object than N = 5, in Algorithm 1": "holds"}
     assert set(judged[judged["claim"] == "S5"]["unit"]) == {"correlation"}
     assert judged[judged["claim"] == "S6"]["value"].item() == pytest.approx(10)
 
