@@ -118,6 +118,10 @@ def max_beats_mean(settings: Sequence[Setting]) -> list[dict]:
         for column, (what, sign) in wanted.items():
             part = f"max has {what} than mean, all else {words}"
             rows += trend(settings, part, column, *names, sign, claim="S4'")
+    names = ("Algorithm 1: as printed", "Approach 1 (mean): noise on the channel, then scaled")
+    for column, (what, sign) in wanted.items():
+        part = f"{what} than Approach 1 with its noise on the channel, before U and s"
+        rows += trend(settings, part, column, *names, sign, claim="S4'")
     return rows
 
 
