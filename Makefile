@@ -18,7 +18,7 @@ pdf: book  ## the same printed with Chromium, _build/book.pdf
 	@$(BIN)/python workflow/export.py
 
 runs: $(STAMP)  ## run a grid: GRID=workflow/grids/smoke.yaml [DATA=FOLDER] [PROFILE=slurm] [FLAGS=--dry-run]
-	@$(BIN)/python workflow/batch.py $(GRID) $(if $(DATA),--data $(DATA)) --profile $(PROFILE) $(FLAGS)
+	@$(BIN)/python workflow/batch.py "$(GRID)" $(if $(DATA),--data "$(DATA)") --profile $(PROFILE) $(FLAGS)
 
 test: $(STAMP) lint  ## lint, unit tests, doctests, notebooks, built pages in a browser
 	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests cam_utils workflow notebooks \

@@ -1,5 +1,6 @@
 """Pooled features of a frozen network, computed once per dataset and kept on disk within a bound."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -49,7 +50,7 @@ def pooled_features(
     ]
     features = torch.cat(found)
     target.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     torch.save({"features": features}, partial)
     partial.replace(path)
     _evict(target, budget, keep=path)

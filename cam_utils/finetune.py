@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from cam_utils import data
 from cam_utils.augment import AUGMENTATIONS
+from cam_utils.locks import lock
 from cam_utils.models import Classifier, LinearHead, load_checkpoint, save_checkpoint
 from cam_utils.names import check_known
 from cam_utils.store import fingerprint
@@ -97,24 +98,26 @@ def train_pairs(
     )
     target = data.CACHE / "pairs" / f"{dataset.name}-{network}-{identity}" if folder is None else Path(folder)
     found = PairNetworks(target, dataset.classes, identity)
-    todo = [pair for pair in dict.fromkeys(map(tuple, pairs)) if not found.path(*pair).exists()]
     images = PixelsAndLabels(dataset)
     size = stack or (MOST_STACKED if device.startswith("cuda") else 1)
-    quiet = {} if progress else {"disable": True}
-    with tqdm(total=len(pairs), initial=len(pairs) - len(todo), desc="pairs", **quiet) as bar:
-        while todo:
-            size = min(size, len(todo))
-            try:
-                for pair, model, facts in _fit(start, images, todo[:size], schedule, seed, device):
-                    names = [dataset.classes[k] for k in pair]
-                    save_checkpoint(found.path(*pair), model, name=network, head="linear", classes=names, **facts)
-                    bar.update()
-            except torch.cuda.OutOfMemoryError:
-                if size == 1:
-                    raise
-                torch.cuda.empty_cache()
-                size //= 2
-            todo = [pair for pair in todo if not found.path(*pair).exists()]
+    # Runs of one network on several splits share its pairs: who comes second finds them trained.
+    with lock(data.CACHE / "locks" / f"pairs-{target.name}.lock"):
+        todo = [pair for pair in dict.fromkeys(map(tuple, pairs)) if not found.path(*pair).exists()]
+        done = len(pairs) - len(todo)
+        with tqdm(total=len(pairs), initial=done, desc="pairs", **({} if progress else {"disable": True})) as bar:
+            while todo:
+                size = min(size, len(todo))
+                try:
+                    for pair, model, facts in _fit(start, images, todo[:size], schedule, seed, device):
+                        facts |= {"classes": [dataset.classes[k] for k in pair]}
+                        save_checkpoint(found.path(*pair), model, name=network, head="linear", **facts)
+                        bar.update()
+                except torch.cuda.OutOfMemoryError:
+                    if size == 1:
+                        raise
+                    torch.cuda.empty_cache()
+                    size //= 2
+                todo = [pair for pair in todo if not found.path(*pair).exists()]
     return found
 
 

@@ -4,6 +4,7 @@ Every classifier here ends in the form that CAM needs: the target activations A 
 `features`, g = GAP(A) [B, K], and the logits are S = g W^T + b with W [L, K]. ACoL alone has another form.
 """
 
+import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -275,7 +276,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, name: str, head: str,
     """Write the model and what is needed to rebuild it; the file appears only when complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     torch.save({"name": name, "head": head, "classes": list(classes), "facts": facts, "state": state}, partial)
     partial.replace(path)

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
 from cam_utils import data, models, schedules, training
+from cam_utils.locks import lock
 from cam_utils.names import check_known
 from cam_utils.store import code_fingerprint, fingerprint
 
@@ -108,19 +110,19 @@ def trained(
         "seed": seed,
     }
     path = checkpoint_path(key) if folder is None else folder / checkpoint_path(key).name
-    if path.exists() and not retrain:
-        return models.load_checkpoint(path, sample.classes), path
-    bias = DIGITS_BIAS if sample.name == "digits" else 0.0
-    model = models.build(network, len(sample.classes), head=head, weights=weights, bias=bias, seed=seed)
-    accelerator = {"cpu": "cpu", "cuda": "gpu"}.get(device.split(":")[0], "auto")
-    history = training.train(
-        model, load, schedules.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
-    )
-    last = {k: float(v) for k, v in history.iloc[-1].items()}
-    if rank_zero_only.rank == 0:  # of several processes that train together one writes
-        models.save_checkpoint(
-            path, model, name=network, head=head, classes=sample.classes, history=last, key=key, trainer=trainer
+    alone = trainer.get("devices", 1) == trainer.get("nodes", 1) == 1  # several train together, and would wait
+    with lock(data.CACHE / "locks" / f"{path.name}.lock") if alone else nullcontext():
+        if path.exists() and not retrain:  # perhaps by another run that was waited for
+            return models.load_checkpoint(path, sample.classes), path
+        bias = DIGITS_BIAS if sample.name == "digits" else 0.0
+        model = models.build(network, len(sample.classes), head=head, weights=weights, bias=bias, seed=seed)
+        accelerator = {"cpu": "cpu", "cuda": "gpu"}.get(device.split(":")[0], "auto")
+        history = training.train(
+            model, load, schedules.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
         )
+        facts = {"history": {k: float(v) for k, v in history.iloc[-1].items()}, "key": key, "trainer": trainer}
+        if rank_zero_only.rank == 0:  # of several processes that train together one writes
+            models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, **facts)
     return model, path
 
 

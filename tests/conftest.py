@@ -17,6 +17,7 @@ from torch import nn
 
 from cam_utils import data, models, runs
 from cam_utils.cams import pairs_of
+from cam_utils.locks import lock
 from tests import fake_runs
 
 # Two years of a devkit in miniature: id -> (width, height), objects (name, xmin, ymin, xmax, ymax, difficult).
@@ -44,8 +45,6 @@ BROWSER = ["--no-sandbox", "--disable-gpu"]
 
 def once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that `make` has filled: once for all processes that share the tests (pytest-xdist)."""
-    from execute import lock
-
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with lock(folder.with_suffix(".lock")):

@@ -1,6 +1,5 @@
 """The batch: grids become jobs, and jobs survive kills, failures and changed parameters."""
 
-import ast
 import errno
 import json
 import os
@@ -13,16 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import batch
-import estimate
 import execute
 import grid
-import papermill
 import pytest
-import torchvision
 import yaml
 
-from cam_utils import data, runs
-from cam_utils.data import coco, imagenet, planet, stanford40, voc
+from cam_utils import runs
 from tests.tiny import children, command, executed, finished, start, training, write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +81,10 @@ def test_a_full_disk_is_named_before_and_after(tiny, tmp_path, monkeypatch, caps
     (folder / ".failed").mkdir(parents=True)
     (folder / ".failed" / "tiny-1.txt").touch()
     assert batch.full(folder) is None
-    assert batch.summary(plan, folder, {})[1] == f"failed: tiny-1: no reason was left, see {folder / 'logs'}"
+    assert (
+        batch.summary(plan, folder, {}, {"tiny-1": "key"})[1]
+        == f"failed: tiny-1: no reason was left, see {folder / 'logs'}"
+    )
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(SystemExit, match=r"batch: the disk is full: .* takes no 1 MiB more; make room, and start"):
         batch.main([str(tmp_path / "grid.yaml"), "--runs", str(folder)])
@@ -116,6 +114,64 @@ def test_a_killed_batch_goes_on_where_it_was(tiny, tmp_path):
         assert (run.folder / "notebook.ipynb").is_file() and (run.folder / "key").is_file()
 
 
+def test_what_a_killed_batchs_notebook_finished_later_is_taken(tiny, tmp_path):
+    folder, go = tmp_path / "runs", tmp_path / "go"
+    file = tiny([1], wait=str(go), free=0)
+    killed = subprocess.Popen(command(file, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while time.time() < deadline and not executed(tmp_path):
+        time.sleep(0.05)
+    for pid in (killed.pid, *children(killed.pid)):
+        os.kill(pid, signal.SIGKILL)
+    killed.wait()
+    go.touch()
+    while time.time() < deadline and not finished(folder):
+        time.sleep(0.05)
+    before = finished(folder)
+    status, lines, errors = start(file, folder)
+    assert status == 0 and lines == [f"1 of 1 runs are finished, in {folder}"], errors
+    assert finished(folder) == before and executed(tmp_path) == ["1"]
+
+
+def test_yesterdays_result_does_not_stand_in_for_a_failure(tiny, tmp_path):
+    folder = tmp_path / "runs"
+    file = tiny([1, 2])
+    assert start(file, folder)[0] == 0
+    grid_file = yaml.safe_load(file.read_text())
+    grid_file["runs"][0]["overrides"] = [{"match": {"x": 2}, "set": {"fail": "assert"}}]
+    file.write_text(yaml.safe_dump(grid_file))
+    status, lines, _ = start(file, folder)
+    assert status == 1 and lines[0] == f"1 of 2 runs are finished, in {folder}"
+    assert [run.id for run in runs.read_runs(folder)] == ["tiny-1"]
+
+
+def test_a_run_without_a_reason_or_a_training_has_a_line(tmp_path):
+    plan = grid.read(ROOT / "workflow" / "grids" / "default.yaml")
+    keys = dict.fromkeys(plan.jobs, "key")
+    lines = batch.summary(plan, tmp_path, {}, keys)
+    assert len(lines) == 1 + len(plan.jobs)
+    assert any(re.match(r"failed: ss_cam: its training \S+ is not there, see ", line) for line in lines)
+    assert f"failed: your_model: it left no reason, see {tmp_path / 'logs'}" in lines
+
+
+def test_marks_of_lost_checkpoints_and_of_other_runs_are_taken_away(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAM_UTILS_CACHE", str(tmp_path / "cache"))
+    plan, folder = grid.read(ROOT / "workflow" / "grids" / "default.yaml"), tmp_path / "runs"
+    for name in plan.trainings:
+        (folder / ".trained").mkdir(parents=True, exist_ok=True)
+        (folder / ".trained" / f"{name}.json").write_text(json.dumps({"checkpoint": "gone.pt"}))
+    for name in ("ss_cam", "minmax_cam"):
+        (folder / name).mkdir()
+        (folder / name / "run.json").write_text("{}")
+        (folder / name / "key").write_text(name)
+        (folder / ".finished").mkdir(exist_ok=True)
+        (folder / ".finished" / name).touch()
+    batch.prepare(plan, folder, {}, dict.fromkeys(plan.jobs, "minmax_cam"))
+    assert not list((folder / ".trained").iterdir())
+    assert [file.name for file in (folder / ".finished").iterdir()] == ["minmax_cam"]
+    assert (folder / "minmax_cam" / "run.json").is_file() and not (folder / "ss_cam" / "run.json").exists()
+
+
 def test_a_second_batch_in_the_same_folder_is_refused(tiny, tmp_path):
     folder, go = tmp_path / "runs", tmp_path / "go"
     file = tiny([2], wait=str(go), free=0)
@@ -135,64 +191,6 @@ def test_a_second_batch_in_the_same_folder_is_refused(tiny, tmp_path):
     assert status == 0 and executed(tmp_path) == ["2"]
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "workflow" / "grids").glob("*.yaml")))
-def test_the_grids_name_existing_parameters_and_distinct_runs(name):
-    plan = grid.read(ROOT / "workflow" / "grids" / f"{name}.yaml", data_root="somewhere")
-    assert plan.jobs and {t for job in plan.jobs.values() for t in job.trainings} == set(plan.trainings)
-    for job in plan.jobs.values():
-        assert job.parameters.keys() <= grid.defaults(job.notebook).keys()
-        assert job.parameters.get("dataset", "digits") in data.LOADERS
-
-
-@pytest.mark.parametrize("notebook", sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb")))
-def test_a_notebooks_parameters_are_those_that_papermill_sets(notebook):
-    expected = papermill.inspect_notebook(str(ROOT / "notebooks" / notebook))
-    found = grid.defaults(f"notebooks/{notebook}")
-    assert found == {name: ast.literal_eval(fact["default"]) for name, fact in expected.items()}
-
-
-def test_networks_that_chapters_share_are_trained_once():
-    plan = grid.read(ROOT / "workflow" / "grids" / "default.yaml")
-    users = [[name for name, job in plan.jobs.items() if shared in job.trainings] for shared in plan.trainings]
-    assert users == [["minmax_cam", "comparison", "sanity_checks"], ["representative_cam", "ss_cam"]]
-
-
-@pytest.mark.parametrize(
-    ("block", "message"),
-    [
-        ({"chaptr": "ss_cam"}, "unknown key of a block of runs 'chaptr'; did you mean 'chapter'"),
-        ({"chapter": "ss_cam", "over": {"draw": [1]}}, "unknown parameter of ss_cam 'draw'; did you mean 'draws'"),
-        ({"chapter": "ss_cam", "over": {"draws": 1}}, "expected a list of values for draws of ss_cam, got 1"),
-        ({"chapter": "ss_cams"}, "no notebook notebooks/ss_cams.ipynb"),
-        ({"parameters": {}}, "names no chapter"),
-    ],
-)
-def test_a_wrong_grid_is_named(tmp_path, block, message):
-    file = tmp_path / "grid.yaml"
-    file.write_text(yaml.safe_dump({"runs": [block]}))
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        grid.read(file)
-
-
-def test_two_runs_of_one_name_and_a_missing_grid_are_refused(tmp_path):
-    file = tmp_path / "grid.yaml"
-    file.write_text(yaml.safe_dump({"runs": [{"chapter": "ss_cam"}, {"chapter": "ss_cam"}]}))
-    with pytest.raises(ValueError, match="two runs named ss_cam"):
-        grid.read(file)
-    with pytest.raises(FileNotFoundError, match="there are: default, digits, paper, smoke"):
-        grid.read(tmp_path / "none.yaml")
-
-
-def test_exclusions_and_overrides_apply_to_what_they_match():
-    plan = grid.read(ROOT / "workflow" / "grids" / "paper.yaml", data_root="somewhere")
-    assert "minmax_cam-voc2007-vgg16-gap-linear-s0" in plan.jobs
-    assert "minmax_cam-coco2017-vgg16-gap-linear-s0" not in plan.jobs
-    sizes = {
-        job.parameters["dataset"]: job.parameters["size"] for job in plan.jobs.values() if "size" in job.parameters
-    }
-    assert sizes["planet"] == 256 and sizes["coco2017"] == 512
-
-
 def test_the_dry_run_names_jobs_hours_and_what_is_missing(tmp_path, capsys):
     batch.main([str(ROOT / "workflow" / "grids" / "paper.yaml"), "--dry-run", "--data", str(tmp_path)])
     printed = capsys.readouterr().out
@@ -201,20 +199,6 @@ def test_the_dry_run_names_jobs_hours_and_what_is_missing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
     with pytest.raises(SystemExit, match="data are missing"):
         batch.main([str(ROOT / "workflow" / "grids" / "paper.yaml"), "--data", str(tmp_path)])
-
-
-def test_the_estimates_rest_on_the_libraries_own_counts():
-    for name, (macs, _) in estimate.GMACS.items():
-        if name != "digits":
-            weights = torchvision.models.get_model_weights(name).DEFAULT
-            side = weights.transforms().crop_size[0]
-            expected = weights.meta["_ops"] * (224 / side) ** 2
-            assert macs == pytest.approx(expected, rel=0.05), name
-    known = {"coco2017": coco.EXPECTED, "planet": planet.EXPECTED, **voc.EXPECTED}
-    for name, counts in known.items():
-        assert estimate.SIZES[name][:2] == (counts["train"], counts["val"])
-    assert estimate.SIZES["imagenet"][1] == imagenet.EXPECTED["val"]
-    assert estimate.SIZES["stanford40"][:2] == (stanford40.EXPECTED["train"], stanford40.EXPECTED["test"])
 
 
 def test_a_job_holds_as_many_gpus_as_it_uses_and_no_other_job_has_them(tmp_path, monkeypatch):

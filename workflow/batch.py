@@ -56,7 +56,7 @@ def describe(plan: Plan, lacking: dict[str, str], root: Path) -> str:
         done = "done" if (root / ".trained" / f"{name}.json").exists() else ""
         lines.append(f"  train  {name:64} {estimate.training(spec):8.1f} h  {done}")
     for name, job in plan.jobs.items():
-        done = "done" if (root / name / "run.json").exists() else "no data" if name in lacking else ""
+        done = "done" if job.finished(root, job.key()) else "no data" if name in lacking else ""
         lines.append(f"  run    {name:64} {estimate.run(job):8.1f} h  {done}")
     hours = sum(map(estimate.run, plan.jobs.values())) + sum(map(estimate.training, plan.trainings.values()))
     lines.append(
@@ -112,9 +112,34 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
     return INTERRUPTED if interrupted else running.returncode
 
 
-def summary(plan: Plan, root: Path, lacking: dict[str, str]) -> list[str]:
-    """Return what came of the grid: counts, a line for every failure and for every kind of missing data."""
-    done = [name for name in plan.jobs if (root / name / "run.json").exists()]
+def prepare(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str]) -> None:
+    """Take away what earlier starts left of the planned runs and trainings that is no longer true.
+
+    Failures, marks of runs that are not there or were made with other parameters or code, whose records are set
+    aside (a failure must not leave yesterday's result), their parts, and marks of checkpoints that are gone.
+    """
+    shutil.rmtree(root / ".failed", ignore_errors=True)
+    for name, job in plan.jobs.items():
+        if name in lacking or job.finished(root, keys[name]):
+            continue
+        (root / ".finished" / name).unlink(missing_ok=True)
+        if (record := root / name / "run.json").is_file():
+            record.replace(record.with_name("run.json.old"))
+        half = root / ".work" / name / "key"
+        if not half.is_file() or half.read_text() != keys[name]:
+            shutil.rmtree(root / ".parts" / name, ignore_errors=True)
+    cache = Path(os.environ.get("CAM_UTILS_CACHE") or ROOT / "data" / "cache")
+    for mark in (root / ".trained" / f"{name}.json" for name in plan.trainings):
+        if mark.is_file():
+            places = (cache / "checkpoints", ROOT / "data" / "checkpoints")
+            checkpoint = json.loads(mark.read_text())["checkpoint"]
+            if not any((place / checkpoint).is_file() for place in places):
+                mark.unlink()
+
+
+def summary(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str]) -> list[str]:
+    """Return what came of the grid: counts, a line for every run that is not there and for missing data."""
+    done = [name for name, job in plan.jobs.items() if job.finished(root, keys[name])]
     wanted = {
         *plan.jobs,
         *plan.trainings,
@@ -126,6 +151,12 @@ def summary(plan: Plan, root: Path, lacking: dict[str, str]) -> list[str]:
         for f in sorted((root / ".failed").glob("*.txt"))
         if f.stem in wanted
     ]
+    named = {line.split(":")[0].split("-part")[0] for line in failed}
+    for name, job in plan.jobs.items():
+        if name not in (*done, *lacking, *named):  # ended by a signal, a limit of time or memory, or never begun
+            untrained = [each for each in job.trainings if not (root / ".trained" / f"{each}.json").exists()]
+            why = f"its training {untrained[0]} is not there" if untrained else "it left no reason"
+            failed.append(f"{name}: {why}, see {root / 'logs'}")
     lines = [f"{len(done)} of {len(plan.jobs)} runs are finished, in {root}"]
     return lines + [f"failed: {line}" for line in failed] + absent(lacking)
 
@@ -145,11 +176,6 @@ def full(root: Path) -> str | None:
     return None
 
 
-def clear(root: Path) -> None:
-    """Forget the failures of earlier starts."""
-    shutil.rmtree(root / ".failed", ignore_errors=True)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run what the command line says; exits with 1 if a run failed, with a sentence if nothing could be started."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -163,7 +189,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--store", action="store_true", help="write the default runs' outputs into notebooks/")
     parser.add_argument("--cpu", action="store_true", help="on a cluster: ask for no GPU")
     options, options.snakemake = parser.parse_known_args(arguments)
+    if options.data:
+        options.data = str(Path(options.data).expanduser().resolve())
     try:
+        options.grid = options.grid.expanduser()
         plan = read(options.grid, data_root=options.data)
         if not (PROFILES / options.profile / "config.yaml").is_file():
             raise ValueError(f"no profile {options.profile} in workflow/profiles")
@@ -183,9 +212,10 @@ def main(arguments: list[str] | None = None) -> None:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"batch: another batch is at work in {root}")
-        clear(root)
+        keys = {name: job.key() for name, job in plan.jobs.items()}
+        prepare(plan, root, lacking, keys)
         status = snakemake(options.grid, root, options, sorted(lacking), held.fileno())
-        print("\n".join([*summary(plan, root, lacking), *filter(None, [full(root)])]), flush=True)
+        print("\n".join([*summary(plan, root, lacking, keys), *filter(None, [full(root)])]), flush=True)
     if not options.no_book and status != INTERRUPTED:
         import build_book  # imports torch, which a listing need not wait for
 

@@ -87,7 +87,9 @@ def book(folder: Path, *, store: bool = False) -> Path:
     default runs' outputs, their claims and the README's figure are written into the project, to be committed.
     """
     out = ROOT / "_build"
-    found = read_runs(folder, ROOT / "data" / "results" / "runs")
+    found = {run.id: run for run in read_runs(ROOT / "data" / "results" / "runs")}
+    found |= {run.id: run for run in read_runs(folder)}  # of one name, the run of this machine
+    found = [found[name] for name in sorted(found)]
     own = {run.id: run.folder / "notebook.ipynb" for run in found}
     shown = [own.get(path.stem, path) for path in chapters()]
     if store:

@@ -50,9 +50,11 @@ def run(job) -> float:
     macs, channels = _macs(p.get("architecture") or p.get("network") or "digits", p.get("size"))
     if job.chapter == "minmax_cam":
         methods = p.get("methods", "cam,grad-cam++,score-cam,minmax-cam,d-minmax-cam")
-        names = methods.split(",") if isinstance(methods, str) else methods
-        per_image = 1 + 4 * labels * len(names) + 2 * channels * sum("score" in name for name in names)
-        return OVERHEAD + _hours(images * per_image * (2 if p.get("head", "both") == "both" else 1), macs)
+        names = [name.strip() for name in (methods.split(",") if isinstance(methods, str) else methods)]
+        masked = sum({"score-cam": 1, "ss-cam": 11, "ss-cam-mean": 10}.get(name, 0) for name in names)
+        per_image = 1 + 4 * labels * len(names) + 2 * channels * masked
+        passes = (2 if p.get("head", "both") == "both" else 1) * (2 if dataset == "digits" else 1)
+        return OVERHEAD + _hours(images * per_image * passes, macs)
     if job.chapter == "ss_cam":
         # Score-CAM and both forms of SS-CAM; over `sweep` images the forms and sweeps, which share some passes.
         draws, steps = p.get("draws", 10), p.get("steps", [1, 5, 10, 20, 35])
@@ -78,4 +80,10 @@ def run(job) -> float:
     if p.get("finetune") == "full":
         pairs, of_pair = classes * (classes - 1) / 2, 2 * SIZES.get(dataset, (1000,))[0] / classes
         hours += _hours(pairs * (3 * 4 * of_pair + 4 * images), macs)  # about four epochs until the stopping rule
+        if dataset != "digits":  # the network of all classes, and the further ones, up to 200 epochs each
+            others = {"acol": "vgg19", "cbam": "resnet50"}
+            further = [name.strip() for name in p.get("baselines", "acol,cbam").split(",") if name.strip()]
+            every = [macs, *(_macs(others.get(name, name), None)[0] for name in further)]
+            single = 0.6 * SIZES.get(dataset, (1000,))[0]  # images with one label
+            hours += sum(_hours(3 * single * 200, each) for each in every)
     return hours

@@ -9,9 +9,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from execute import device, lock, reported
+from execute import GPU_LOCKS, device, reported
 from grid import ROOT, Job, defaults
 from train import loader, train
+
+from cam_utils.locks import lock
 
 
 def evaluate_part(work: Path, job: Job, specs: list[dict], part: int) -> int:
@@ -46,8 +48,11 @@ def main() -> None:
     os.chdir(ROOT)
     job = Job(*fields)
     work = root / ".work" / job.id
-    with reported(root, f"{job.id}-part{part}"), device(root / ".work"):
-        with lock(work.with_suffix(".parts.lock")):  # the first part makes the folder, for this state of the code
+    with reported(root, f"{job.id}-part{part}"), device(GPU_LOCKS):
+        if job.finished(root, key):
+            return
+        # The first part makes the folder, for this state of the code.
+        with lock(work.with_name(f"{job.id}.parts.lock")):
             if work.exists() and (not (work / "key").is_file() or (work / "key").read_text() != key):
                 shutil.rmtree(work)
             work.mkdir(parents=True, exist_ok=True)

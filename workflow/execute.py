@@ -1,15 +1,18 @@
-"""Execute one run of a batch: python workflow/execute.py RUNS JOB [FILE ...], where JOB is a grid's Job as JSON.
+"""Execute one run of a batch: python workflow/execute.py RUNS JOB MARK, where JOB is a grid's Job as JSON.
 
 The run is made in RUNS/.work/<id> and moved to RUNS/<id> when all of it is there. A run that was killed goes on
-from the rows that it had written. A failed one leaves a line in RUNS/.failed/<id>.txt.
+from the rows that it had written; one that is finished, by its key, is left as it is. A failed one leaves a line in
+RUNS/.failed/<id>.txt. MARK is the file that tells Snakemake that the run is finished.
 """
 
 import errno
 import fcntl
+import getpass
 import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,14 +21,21 @@ from pathlib import Path
 from grid import ROOT, Job
 from run_notebook import NotebookFailed, run
 
+from cam_utils.locks import lock
+
+# Of this machine and user: batches in other folders take GPUs as well.
+GPU_LOCKS = Path(tempfile.gettempdir()) / f"cam_utils-gpus-{getpass.getuser()}"
+
 
 def execute(root: Path, job: Job, key: str) -> Path:
     """Return the folder of the finished run; raises what `run_notebook.run` raises."""
     target, work = root / job.id, root / ".work" / job.id
     work.parent.mkdir(parents=True, exist_ok=True)
-    with lock(work.with_suffix(".lock")):  # a killed batch leaves its notebooks running: wait for this one's
-        if _key(target) == key and (target / "run.json").is_file():
+    # A killed batch leaves its notebooks running: wait for this one's.
+    with lock(work.with_name(f"{job.id}.lock")):
+        if job.finished(root, key):
             return target
+        unchanged(job, key)
         if work.exists() and _key(work) != key:
             shutil.rmtree(work)
         work.mkdir(exist_ok=True)
@@ -34,23 +44,21 @@ def execute(root: Path, job: Job, key: str) -> Path:
         run(job.notebook, work / "notebook.ipynb", job.parameters, logs=root / "logs", progress=False)
         if not (work / "run.json").is_file():
             raise NotebookFailed(f"{job.notebook} wrote no run.json into its run's folder")
+        unchanged(job, key)
         shutil.rmtree(target, ignore_errors=True)
         work.rename(target)
     return target
 
 
+def unchanged(job: Job, key: str) -> None:
+    """Raise NotebookFailed if the notebook or the package is no longer what the batch was started with."""
+    if job.key() != key:
+        raise NotebookFailed(f"{job.notebook} or what it reads changed since the batch began: start it again")
+
+
 def _key(folder: Path) -> str | None:
     file = folder / "key"
     return file.read_text() if file.is_file() else None
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the file's lock; it is free again when this process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager
@@ -111,14 +119,13 @@ def reported(root: Path, name: str) -> Iterator[None]:
 def main() -> None:
     """Execute the job of the command line."""
     root, (fields, key) = Path(sys.argv[1]).resolve(), json.loads(sys.argv[2])
-    files = [Path(name).resolve() for name in sys.argv[3:]]
+    mark = Path(sys.argv[3]).resolve()
     os.chdir(ROOT)  # relative paths among the parameters count from the project's folder
     job = Job(*fields)
-    with reported(root, job.id), device(root / ".work"):
+    with reported(root, job.id), device(GPU_LOCKS):
         folder = execute(root, job, key)
-        for file in files:
-            if not (file.exists() and file.samefile(folder / file.name)):
-                shutil.copy(folder / file.name, file)  # on Kubernetes Snakemake has a folder of its own for results
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(key)
         print(folder)
 
 

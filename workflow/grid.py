@@ -9,6 +9,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -23,7 +24,8 @@ BLOCK = ("chapter", "notebook", "parameters", "over", "exclude", "overrides", "t
 # What a run's results depend on besides its notebook and its parameters.
 INPUTS = (
     *("cam_utils", "data/paper_tables", "data/checkpoints", "requirements.lock"),
-    "data/results/sscam_imagenet.csv",  # the one measured table that a chapter reads
+    # The measured tables that chapters read.
+    *("data/results/sscam_imagenet.csv", "data/results/sscam_imagenet.json", "data/results/repcam_digits.csv"),
 )
 BOTH = ("linear", "kernel-usage")  # what minmax_cam calls the head "both"
 
@@ -39,8 +41,14 @@ class Job(NamedTuple):
     shards: int
 
     def key(self) -> str:
-        """Return a digest of everything that determines the run's results."""
-        return short([self.parameters, cells_digest(ROOT / self.notebook), digest(INPUTS)])
+        """Return a digest of everything that determines the run's results, but for where its data lie."""
+        given = {name: value for name, value in self.parameters.items() if name != "data_root"}
+        return short([given, cells_digest(ROOT / self.notebook), digest(INPUTS)])
+
+    def finished(self, root: Path, key: str) -> bool:
+        """Return whether `root` holds this run, made with this key."""
+        file = root / self.id / "key"
+        return (root / self.id / "run.json").is_file() and file.is_file() and file.read_text() == key
 
 
 class Plan(NamedTuple):
@@ -106,8 +114,14 @@ def _expand(block: dict, data_root: str | None) -> Iterator[tuple[Job, dict]]:
         raise FileNotFoundError(f"no notebook {notebook} for chapter {chapter}")
     known = defaults(notebook)
     over, fixed = block.get("over") or {}, block.get("parameters") or {}
-    overrides = block.get("overrides") or []
-    for names in (over, fixed, *(o.get("match", {}) for o in overrides), *(o.get("set", {}) for o in overrides)):
+    overrides, excluded = block.get("overrides") or [], block.get("exclude") or []
+    if fixed and not over and "notebook" not in block:
+        raise ValueError(f"a run of {chapter} with parameters of its own needs a name: list one of them in `over`")
+    for rule in overrides:
+        for key in ("match", "set"):
+            if not isinstance(rule.get(key), dict):
+                raise ValueError(f"expected an override of {chapter} as {{match: {{}}, set: {{}}}}, got {rule}")
+    for names in (over, fixed, *excluded, *(o["match"] for o in overrides), *(o["set"] for o in overrides)):
         for name in names:
             check_known(f"parameter of {chapter}", name, known)
     for name, values in over.items():
@@ -115,22 +129,22 @@ def _expand(block: dict, data_root: str | None) -> Iterator[tuple[Job, dict]]:
             raise ValueError(f"expected a list of values for {name} of {chapter}, got {values!r}")
     for values in product(*over.values()):
         chosen = dict(zip(over, values, strict=True))
-        if any(all(chosen.get(k) == v for k, v in rule.items()) for rule in block.get("exclude") or []):
+        if any(all((fixed | chosen).get(k) == v for k, v in rule.items()) for rule in excluded):
             continue
         parameters = fixed | chosen
         for rule in overrides:
             if all(parameters.get(k, known.get(k)) == v for k, v in rule["match"].items()):
                 parameters |= rule["set"]
+        if str(parameters.get("weights") or "").startswith("~"):
+            parameters["weights"] = os.path.expanduser(parameters["weights"])
         every = known | parameters
         if data_root and "data_root" in known and every.get("dataset") != "digits":
-            parameters.setdefault("data_root", data_root)
+            parameters["data_root"] = os.path.expanduser(parameters.get("data_root") or data_root)
             every["data_root"] = parameters["data_root"]
         specs = {name_of(spec): spec for spec in _trainings(chapter, every, block.get("training") or {})}
         name = "-".join([chapter, *(f"s{v}" if k == "seed" else str(v) for k, v in chosen.items())])
-        yield (
-            Job(name.replace("/", "_"), chapter, notebook, parameters, tuple(specs), int(block.get("shards", 1))),
-            specs,
-        )
+        name = re.sub(r"[^\w.+-]+", "_", name)  # it is a folder's name, and part of a command
+        yield Job(name, chapter, notebook, parameters, tuple(specs), int(block.get("shards", 1))), specs
 
 
 def defaults(notebook: str) -> dict:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cache
+from pathlib import PurePath
 
 import html_parts
 import numpy as np
@@ -58,7 +59,10 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
             known = {"dataset": run.parameters["dataset"], "split": run.parameters.get("split", "val")}
             # What else than the seed may differ keeps rows apart: heads have runs of their own.
             alike = {k: v for k, v in run.parameters.items() if k not in ("seed", *run_pages.MACHINE)}
-            known["alike"] = json.dumps(alike, sort_keys=True)
+            # A pretrained network and one from random weights are no two seeds, wherever the weights lie.
+            weights = run.parameters.get("weights")
+            known |= {"alike": json.dumps([alike, weights and PurePath(str(weights)).name], sort_keys=True)}
+            known["seed"] = run.parameters.get("seed")
             rows = pd.read_csv(file).assign(network=run_pages.network_of(run), **known)
             rows = rows[rows["table"] != run.chapter]  # a table of the chapter's own has no paper's beside it
             rows["setting"] = [
@@ -74,7 +78,7 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
         low=("low", "min"),
         high=("high", "max"),
         n_images=("n_images", "max"),
-        seeds=("run", "nunique"),
+        seeds=("seed", lambda seeds: max(1, seeds.nunique())),
         runs=("run", tuple),
     )
     # The order of tables, datasets and networks is the alphabet's; below that, that of the chapter.

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from execute import device, lock, reported
+from execute import GPU_LOCKS, device, reported
 from grid import ROOT
+
+from cam_utils.locks import lock
 
 
 def loader(spec: dict) -> Callable:
@@ -68,7 +70,7 @@ def main() -> None:
         train(spec)  # the process that started this one holds the lock and reports
         return
     devices, nodes = (spec["trainer"].get(name, 1) for name in ("devices", "nodes"))
-    with reported(root, name), device(root / ".work", devices), lock(root / ".work" / f"{name}.lock"):
+    with reported(root, name), device(GPU_LOCKS, devices), lock(root / ".work" / f"{name}.lock"):
         if nodes > 1:
             spread(devices, nodes)
         path = train(spec)
