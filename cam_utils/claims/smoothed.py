@@ -110,7 +110,7 @@ def max_beats_mean(settings: Sequence[Setting]) -> list[dict]:
     forms = {
         "Algorithm 1": "as in Algorithm 1",
         "one pass, no softmax": "without second pass and softmax",
-        "moderate noise": "so, and sigma = 0.5",
+        "moderate noise": "without these two, and sigma = 0.5",
     }
     wanted = {"AD": ("lower AD", -1), "energy": ("more energy", +1)}
     for form, words in forms.items():
@@ -145,7 +145,7 @@ def more_draws_localise(settings: Sequence[Setting]) -> list[dict]:
     forms = {
         "": "in Algorithm 1",
         "bare, ": "without second pass and softmax",
-        "moderate noise, ": "so, and sigma = 0.5",
+        "moderate noise, ": "without these two, and sigma = 0.5",
     }
     for s in settings:
         names = s.variants["variant"].unique() if len(s.variants) else []
