@@ -125,11 +125,11 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> pd.DataF
             {
                 "verdict": mark(row["verdict"]),
                 "value [95%]": escape(claims.text(row) + unit) if measured else "",
+                "images": _plain(row["n_images"]),
                 "part": sentence(part),
                 "reason": sentence(row["reason"]),
                 **{name: _plain(row[name]) for name in ("dataset", "network", "head", "seed", "setting")},
                 "wanted": f"{'above' if row['wanted'] > 0 else 'below'} {row['margin']:g}" if measured else "",
-                "images": _plain(row["n_images"]),
                 "run": " ".join(
                     link(runs[each]) if each in runs else escape(each) for each in run_ids(row["runs"])
                 ),

@@ -19,19 +19,17 @@ NOUNS = {
 }
 NO_GPU = """No GPU has measured yet. On a machine that has one, `.venv/bin/python benchmarks/gpu.py` takes less than
 nine minutes and needs no data; its numbers then stand here."""
-LABELS = (
-    "Time against labels per image, over that of the limit at one label. Libraries that explain one label per call "
-    "grow with the labels."
-)
+LABELS = "Time against labels per image, over that of the limit at one label. Libraries are called once per label."
 BATCH = "Time of Grad-CAM of three labels against images per batch, over that of the limit at one image."
 MEMORY = (
     "Memory that one call adds to a process of its own, against the number of channels. What forwards a chunk at a "
     "time does not depend on them."
 )
 PROMISED = (
-    "Bounds over the limit hold for every row; bounds on other libraries are judged on the rows with three labels, "
-    "and with one label the lead is smaller. *Worst* is the worst of the rows' medians. A promise that is not kept "
-    "is missed by the median of at least one row; {{numref}}`tab-speed-{name}` shows which, and how rounds scatter."
+    "Bounds over the limit are meant for every row; bounds on other libraries are judged on the rows with three "
+    "labels, and with one label the lead is smaller. *Worst* is the worst of the rows' medians. A promise that is "
+    "not kept is missed by the median of at least one row; {{numref}}`tab-speed-{name}` shows which, and how "
+    "rounds scatter."
 )
 RATIOS = (
     "Ours over the limit (the worst of the methods of the CAM family), and other libraries over ours (Grad-CAM in "

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from cam_utils.runs import Run
 
 CHAPTER = "ss_cam"
 OTHERS = {"grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "score-cam": "Score-CAM"}
-SCORES, BOX = ("average_drop", "increase_in_confidence"), ("energy_in_box",)
+BOX = ("energy_in_box",)
 
 
 class Setting:
@@ -32,15 +31,20 @@ class Setting:
             "runs": run.id,
         }
 
-    @cached_property
-    def draws(self) -> dict:
-        """Means over pairs with their bootstrap: AD and AI of predicted pairs, energy of annotated ones."""
-        found = {}
-        for pairs, metrics in (("predicted", SCORES), ("annotated", BOX)):
-            if len(self.table) and self.table[f"in_{pairs}"].any():
-                table = results.paired(self.table, metrics)
-                found |= results.resample(table, pairs=pairs, average="micro", metrics=metrics)
-        return found
+    def against(self, other: str, metric: str) -> tuple[np.ndarray, int] | None:
+        """Return SS-CAM's mean minus the other method's with its bootstrap, and the number of images, or None.
+
+        AD and AI are of predicted pairs, energies of annotated ones, on the images where both have a value.
+        """
+        pairs = "annotated" if metric in BOX else "predicted"
+        both = self.table[self.table["method"].isin(["ss-cam", other])] if len(self.table) else self.table
+        if not len(both) or not both[f"in_{pairs}"].any():
+            return None
+        drawn = results.resample(results.paired(both, [metric]), pairs=pairs, average="micro", metrics=(metric,))
+        ours, theirs = (drawn.get((method, metric)) for method in ("ss-cam", other))
+        if not ours or not theirs or not np.isfinite([ours[0][0], theirs[0][0]]).all():
+            return None
+        return ours[0] - theirs[0], ours[1]["n_images"]
 
     def per_image(self, variant: str, column: str) -> pd.Series:
         """Return a variant's values by image, empty if the run has no such variant."""
@@ -60,10 +64,9 @@ def versus(settings: Sequence[Setting], words: str, metric: str, wanted: int, ot
     rows = []
     for s in settings:
         for other in others:
-            ours, theirs = (s.draws.get((method, metric)) for method in ("ss-cam", other))
-            if ours and theirs and np.isfinite(ours[0][0]) and np.isfinite(theirs[0][0]):
+            if found := s.against(other, metric):
                 part = words.format(OTHERS.get(other, other))
-                rows.append(row(s.where, part, ours[0] - theirs[0], wanted, ours[1]["n_images"]))
+                rows.append(row(s.where, part, found[0], wanted, found[1]))
     return rows
 
 
