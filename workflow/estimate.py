@@ -58,7 +58,7 @@ def run(job) -> float:
     if job.chapter == "ss_cam":
         # Score-CAM and both forms of SS-CAM; over `sweep` images the forms and sweeps, which share some passes.
         draws, steps = p.get("draws", 10), p.get("steps", [1, 5, 10, 20, 35])
-        sweeps = p.get("sweep", 10) * channels * (17 * draws + max(steps) + 25 + sum(steps))
+        sweeps = p.get("sweep", 12) * channels * (20 * draws + 2 * max(steps) + sum(steps) + 27)
         return OVERHEAD + _hours(images * channels * (2 * draws + 2) + sweeps, macs)
     if job.chapter == "sanity_checks":
         # The maps of some six stages, of which Score-CAM's and SS-CAM's count; two curves per method and pair; the

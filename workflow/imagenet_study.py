@@ -40,8 +40,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         if kind == "predicted" or table["energy_in_box"].notna().any():
             how = {"pairs": kind, "average": "micro", "metrics": metrics}
             rows.append(results.aggregate(table, **how).assign(minus=""))
-            both = results.paired(table, metrics)
-            rows.append(results.differences(both, "score-cam", **how).assign(minus="score-cam"))
+            for method in (name for name in table["method"].unique() if name != "score-cam"):
+                both = results.paired(table[table["method"].isin([method, "score-cam"])], metrics)
+                rows.append(results.differences(both, "score-cam", **how).assign(minus="score-cam"))
     return pd.concat(rows, ignore_index=True).drop(columns=["n_classes", "n_pairs"])
 
 
