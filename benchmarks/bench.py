@@ -20,7 +20,7 @@ import torch
 import workloads
 from race import extra, memory, race, ratio
 
-from cam_utils import data, runs
+from cam_utils import files, runs
 
 # Who must be how fast: ours over the limit at most, and others over ours at least (3 labels).
 CONTRACT = {
@@ -181,7 +181,7 @@ def main() -> None:
     print("\n".join(lines))
     if not options.no_store:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu-{platform.machine()}"
-        target = data.DATA / "results" / "bench" / f"{re.sub(r'[^a-z0-9]+', '-', device.lower())}.json"
+        target = files.DATA / "results" / "bench" / f"{re.sub(r'[^a-z0-9]+', '-', device.lower())}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         origin = runs.provenance()
         origin["versions"] |= {name: version(name) for name in ("grad-cam", "torchcam")}
@@ -189,7 +189,7 @@ def main() -> None:
         record = {"command": "make bench", **origin, "wall_s": round(time.time() - started), "contract": lines,
                   "times": rows, "memory": held}  # fmt: skip
         target.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"stored {target.relative_to(data.DATA.parent)}")
+        print(f"stored {target.relative_to(files.DATA.parent)}")
 
 
 if __name__ == "__main__":

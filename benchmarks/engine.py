@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from cam_utils import data, runs
+from cam_utils import files, runs
 
-sys.path.insert(0, str(data.DATA.parent))
-from tests import tiny
+sys.path.insert(0, str(files.DATA.parent))
+from tests.workflow import tiny
 
 
 def seconds(folder: Path, count: int) -> tuple[float, float]:
@@ -51,7 +51,7 @@ def main() -> None:
     print(json.dumps(found, indent=1))
     if not options.no_store:
         record = {"command": "python benchmarks/engine.py", **runs.provenance(), **found}
-        (data.DATA / "results" / "bench" / "engine.json").write_text(json.dumps(record, indent=1) + "\n")
+        (files.DATA / "results" / "bench" / "engine.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,13 @@ import torchvision
 from race import race, seconds
 from torch import Tensor, nn
 
-from cam_utils import data, evaluate, methods, models, runs, scorecam, sscam
-from cam_utils.cams import pairs_of
-from cam_utils.capture import capture
-from cam_utils.explain import explain
+from cam_utils import data, files, runs
+from cam_utils.evaluation import evaluate
+from cam_utils.front.explain import explain
+from cam_utils.methods import registry, scorecam, sscam
+from cam_utils.networks import models
+from cam_utils.networks.capture import capture
+from cam_utils.pairs import pairs_of
 
 VOC_IMAGES, PAPER_HOURS = 2510, 16
 LABELS = [3, 281, 900]
@@ -71,7 +74,7 @@ def maps_agree(device: str, size: int) -> dict[str, float]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     found, x = {}, pictures(2, size)
     # Not SS-CAM: every device draws noise of its own.
-    for method in (*methods.FROM_WEIGHTS, *methods.FROM_GRADIENTS, "score-cam"):
+    for method in (*registry.FROM_WEIGHTS, *registry.FROM_GRADIENTS, "score-cam"):
         here, there = (
             explain(stock("resnet18", d), x, [LABELS, LABELS[:1]], method=method).maps for d in ("cpu", device)
         )
@@ -83,7 +86,7 @@ def maps_agree(device: str, size: int) -> dict[str, float]:
 def rounded(device: str, name: str, size: int, count: int = 2) -> dict[str, float]:
     """Return how far Score-CAM's maps in bfloat16 are from those in float32: largest difference, correlation."""
     net, x = stock(name, device), pictures(count, size)
-    made = [explain(net, x, [LABELS] * count, method="score-cam", precision=p) for p in methods.PRECISIONS]
+    made = [explain(net, x, [LABELS] * count, method="score-cam", precision=p) for p in registry.PRECISIONS]
     full, half = (each.maps.flatten(1) for each in made)
     each = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(full, half, strict=True)]
     return {"largest difference": float((full - half).abs().max()), "least correlation": min(each)}
@@ -92,7 +95,7 @@ def rounded(device: str, name: str, size: int, count: int = 2) -> dict[str, floa
 def throughput(device: str, name: str, size: int, precision: str, limit: int, compiled: bool) -> dict:
     """Return images per second of bare forwards at the best batch size, and the fraction that methods reach."""
     net, x = stock(name, device), pictures(1, size).to(device, memory_format=torch.channels_last)
-    score = methods.scoring(net, "softmax", precision)
+    score = registry.scoring(net, "softmax", precision)
     activations = capture(net, x, net.layer4).activations.detach()[:, :limit]
     present = torch.zeros(1, 1000, dtype=torch.bool)
     present[0, LABELS] = True
@@ -126,7 +129,7 @@ def throughput(device: str, name: str, size: int, precision: str, limit: int, co
     calls = {"forwards": forwards(best), "score-cam": ours, "ss-cam, one draw": smoothed}
     if compiled:
         faster = torch.compile(net, mode="reduce-overhead")
-        calls["forwards, compiled"] = forwards(best, methods.scoring(faster, "softmax", precision))
+        calls["forwards, compiled"] = forwards(best, registry.scoring(faster, "softmax", precision))
     measured = race(calls, 5)
     median = {call: statistics.median(times) for call, times in measured.items()}
     done = max(1, live // best) * best
@@ -186,16 +189,16 @@ def main() -> None:
     part("bfloat16", rounded(device, *(("resnet18", 64, 1) if tiny else ("resnet50", 224))))
     rows = []
     for name in ("resnet18",) if tiny else ("resnet18", "resnet50"):
-        for precision in methods.PRECISIONS:
+        for precision in registry.PRECISIONS:
             rows.append(throughput(device, name, 64 if tiny else 224, precision, 16 if tiny else 2048, not tiny))
     part("throughput", rows)
     part("transfer of 16 images, ms", transfer(device, 64 if tiny else 512))
-    for precision in methods.PRECISIONS:
+    for precision in registry.PRECISIONS:
         how = ("digits", 96, precision, 0.5) if tiny else ("resnet101", 512, precision, 75)
         part(f"VOC 2007 val, {precision}", voc(device, *how))
     if not options.no_store:
         name = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()) if device != "cpu" else "cpu"
-        target = Path(data.DATA) / "results" / "gpu" / f"{name}.json"
+        target = Path(files.DATA) / "results" / "gpu" / f"{name}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         record = {
             "command": "python benchmarks/gpu.py",
@@ -203,7 +206,7 @@ def main() -> None:
             "wall_s": round(time.time() - started),
         }
         target.write_text(json.dumps(record | found, indent=1) + "\n")
-        print(f"stored {target.relative_to(data.DATA.parent)}")
+        print(f"stored {target.relative_to(files.DATA.parent)}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ import torch
 import workloads
 from race import extra, race
 
-from cam_utils import data, evaluate, models, runs
-from cam_utils.explain import explain
+from cam_utils import data, files, runs
+from cam_utils.evaluation import evaluate
+from cam_utils.front.explain import explain
+from cam_utils.networks import models
 
 Points = dict[int, Callable[[], object]]
 # quantity -> what the exponent of time should not exceed, and why
@@ -115,10 +117,10 @@ def main() -> None:
     if not options.no_store:
         origin = runs.provenance() | {"threads": torch.get_num_threads()}
         record = {"command": "make bench", **origin, "wall_s": round(time.time() - started), "growth": found}
-        target = data.DATA / "results" / "bench" / "growth.json"
+        target = files.DATA / "results" / "bench" / "growth.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"stored {target.relative_to(data.DATA.parent)}")
+        print(f"stored {target.relative_to(files.DATA.parent)}")
 
 
 if __name__ == "__main__":

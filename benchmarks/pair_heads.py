@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from cam_utils.pairwise import class_pairs, fit_heads
+from cam_utils.representative.pair_heads import class_pairs, fit_heads
 
 
 def features_of(labels: torch.Tensor, channels: int) -> torch.Tensor:

@@ -15,9 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cam_utils import data, metrics, models, runs
-from cam_utils.explain import explain
-from cam_utils.methods import PRECISIONS, scoring
+from cam_utils import data, files, runs
+from cam_utils.evaluation import metrics
+from cam_utils.front.explain import explain
+from cam_utils.methods.registry import PRECISIONS, scoring
+from cam_utils.networks import models
 
 
 def subjects(samples: str | None, count: int) -> tuple[nn.Module, nn.Module, Tensor, str, str]:
@@ -74,10 +76,10 @@ def main() -> None:
     }
     print(json.dumps(found, indent=1))
     if not options.no_store:
-        target = data.DATA / "results" / "bench" / "precision.json"
+        target = files.DATA / "results" / "bench" / "precision.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps({"command": "make bench", **runs.provenance(), **found}, indent=1) + "\n")
-        print(f"stored {target.relative_to(data.DATA.parent)}")
+        print(f"stored {target.relative_to(files.DATA.parent)}")
 
 
 if __name__ == "__main__":

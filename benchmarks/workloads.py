@@ -18,11 +18,14 @@ from race import Calls, race, seconds
 from torch import Tensor, nn
 from torchcam import methods as torchcam
 
-from cam_utils import data, evaluate, models, scorecam, sscam
-from cam_utils.cams import Pairs, pairs_of
-from cam_utils.capture import capture
-from cam_utils.explain import explain
-from cam_utils.pairwise import fit_heads
+from cam_utils import data
+from cam_utils.evaluation import evaluate
+from cam_utils.front.explain import explain
+from cam_utils.methods import scorecam, sscam
+from cam_utils.networks import models
+from cam_utils.networks.capture import capture
+from cam_utils.pairs import Pairs, pairs_of
+from cam_utils.representative.pair_heads import fit_heads
 
 EVALUATED = ("cam", "grad-cam++", "minmax-cam", "d-minmax-cam")
 CHUNKS = (4, 8, 16, 32, 64)  # batch sizes among which the limit takes the fastest

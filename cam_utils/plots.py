@@ -11,7 +11,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 from cam_utils.data import Batch
@@ -22,6 +21,8 @@ MARKERS = "osD^vPX<>*"  # a second sign beside the colour of a group, for print 
 
 def style() -> None:
     """Set the look of a notebook's figures; JPEG keeps grids of photographs small inside it."""
+    from matplotlib_inline.backend_inline import set_matplotlib_formats  # every kernel brings it along
+
     set_matplotlib_formats("jpeg", pil_kwargs={"quality": 76})
     look()
 
@@ -44,24 +45,17 @@ def map_colours() -> list[str]:
     return [to_hex(colour) for colour in plt.colormaps[MAP_COLOURS](range(256))]
 
 
+def coloured(mask: Tensor) -> np.ndarray:
+    """Return the colours of a map [h, w] in [0, 1] as RGB in [0, 1], [h, w, 3]."""
+    return plt.get_cmap(MAP_COLOURS)(mask.numpy())[..., :3]
+
+
 def overlay(axes: plt.Axes, image: Tensor, mask: Tensor | None = None, opacity: float = 0.6) -> None:
     """Draw an image [3, h, w] in [0, 1] under a map [h, w] in [0, 1]."""
     axes.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
     if mask is not None:
         axes.imshow(mask.numpy(), cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=opacity)
     axes.set(xticks=[], yticks=[])
-
-
-def blend(image: Tensor, mask: Tensor, opacity: float = 0.6) -> np.ndarray:
-    """Return an image [3, h, w] in [0, 1] under a map [h, w] in [0, 1] as bytes [h, w, 3]: the overlay as pixels.
-
-    >>> import torch
-    >>> blend(torch.ones(3, 1, 1), torch.zeros(1, 1), opacity=0.5).tolist()  # half white, half the colour of 0
-    [[[128, 128, 129]]]
-    """
-    colours = plt.get_cmap(MAP_COLOURS)(mask.numpy())[..., :3]
-    mixed = (1 - opacity) * image.permute(1, 2, 0).clamp(0, 1).numpy() + opacity * colours
-    return (255 * mixed).round().astype(np.uint8)
 
 
 def map_grid(
@@ -201,7 +195,7 @@ def weight_panels(weights: dict[str, Tensor], classes: Sequence[str]) -> Figure:
 def rank_panels(panels: dict[str, tuple[pd.Series, Sequence[Sequence[str]]]]) -> Figure:
     """Draw, for every metric, the methods' average ranks (1 the best, on top); bars join what no test tells apart.
 
-    `panels` is {title: (average rank of every method, groups of methods)}; see :mod:`cam_utils.ranking`.
+    `panels` is {title: (average rank of every method, groups of methods)}; see :mod:`cam_utils.evaluation.ranking`.
     """
     count = max(len(ranks) for ranks, _ in panels.values())
     lines = -(-len(panels) // 2)
@@ -225,7 +219,7 @@ def rank_panels(panels: dict[str, tuple[pd.Series, Sequence[Sequence[str]]]]) ->
 def correlations(found: pd.DataFrame, levels: Sequence[str]) -> Figure:
     """Draw correlations in [-1, 1] with their intervals: a panel per level, a row per score, a colour per truth.
 
-    Columns of `found`: level, score, truth, value, low, high; see :func:`cam_utils.ranking.agreement`.
+    Columns of `found`: level, score, truth, value, low, high; see :func:`cam_utils.evaluation.ranking.agreement`.
     """
     scores, truths = list(found["score"].unique()), list(found["truth"].unique())
     figure, grid = plt.subplots(1, len(levels), figsize=(2.6 * len(levels), 2.8), sharey=True, squeeze=False)

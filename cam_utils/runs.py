@@ -16,10 +16,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
-from cam_utils import data, models, schedules, training
-from cam_utils.locks import lock
+from cam_utils import files
+from cam_utils.files import code_fingerprint, fingerprint, lock
 from cam_utils.names import check_known
-from cam_utils.store import code_fingerprint, fingerprint
+from cam_utils.networks import models, schedules, training
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pandas", "scikit-learn")
 LITERALS = (str, int, float, bool, list, tuple, dict, type(None))
@@ -66,8 +66,8 @@ def checkpoint_path(key: Mapping[str, object]) -> Path:
     """
     readable = "-".join(str(key[k]) for k in ("dataset", "network", "head", "seed"))
     name = f"{readable}-{fingerprint(dict(key))}.pt"
-    committed = data.DATA / "checkpoints" / name
-    return committed if committed.exists() else data.CACHE / "checkpoints" / name
+    committed = files.DATA / "checkpoints" / name
+    return committed if committed.exists() else files.cache() / "checkpoints" / name
 
 
 def schedule_for(dataset: str, head: str) -> str:
@@ -92,7 +92,7 @@ def trained(
     """Return the model trained on `load("train")` by the named (or default) schedule, and its checkpoint's path.
 
     A checkpoint of exactly these settings is reused unless `retrain`; a new one is written to `folder` (the cache
-    by default). `trainer` goes to :func:`cam_utils.training.train`.
+    by default). `trainer` goes to :func:`cam_utils.networks.training.train`.
     """
     sample = load("val", limit=1)
     schedule = schedule or schedule_for(sample.name, head)
@@ -111,7 +111,7 @@ def trained(
     }
     path = checkpoint_path(key) if folder is None else folder / checkpoint_path(key).name
     alone = trainer.get("devices", 1) == trainer.get("nodes", 1) == 1  # several train together, and would wait
-    with lock(data.CACHE / "locks" / f"{path.name}.lock") if alone else nullcontext():
+    with lock(files.cache() / "locks" / f"{path.name}.lock") if alone else nullcontext():
         if path.exists() and not retrain:  # perhaps by another run that was waited for
             return models.load_checkpoint(path, sample.classes), path
         bias = DIGITS_BIAS if sample.name == "digits" else 0.0
@@ -158,7 +158,7 @@ def folder(chapter: str, parameters: Mapping[str, object]) -> Path:
     named = parameters.get("output") or os.environ.get("CAM_UTILS_RUN")
     key = fingerprint(dict(parameters), code_fingerprint())
     name = "-".join(str(part) for part in (chapter, parameters.get("dataset"), key) if part)
-    return Path(str(named)) if named else data.CACHE / "runs" / name
+    return Path(str(named)) if named else files.cache() / "runs" / name
 
 
 class Run(NamedTuple):

@@ -15,9 +15,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from cam_utils import data, models, runs
-from cam_utils.cams import pairs_of
-from cam_utils.locks import lock
+from cam_utils import data, runs
+from cam_utils.files import lock
+from cam_utils.networks import models
+from cam_utils.pairs import pairs_of
 from tests import fake_runs
 
 # Two years of a devkit in miniature: id -> (width, height), objects (name, xmin, ymin, xmax, ymax, difficult).
@@ -58,21 +59,21 @@ def once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
     """The site built from the committed chapters, without running them."""
-    import build_book
+    from workflow.site import build
 
-    return once(tmp_path_factory, "site", lambda out: build_book.build(build_book.chapters(), out)) / "html"
+    return once(tmp_path_factory, "site", lambda out: build.build(build.chapters(), out)) / "html"
 
 
 @pytest.fixture(scope="session")
 def site_with_runs(tmp_path_factory) -> Path:
     """The same site with three finished runs of SS-CAM: the default one, another seed, another dataset."""
-    import build_book
+    from workflow.site import build as builder
 
     def build(out: Path) -> None:
         fake_runs.write(out / "runs", "ss_cam")
         fake_runs.write(out / "runs", "ss_cam-digits-s1", seed=1)
         fake_runs.write(out / "runs", "ss_cam-imagenet-resnet18-s0", dataset="imagenet", network="resnet18")
-        build_book.build(build_book.chapters(), out, runs.read_runs(out / "runs"))
+        builder.build(builder.chapters(), out, runs.read_runs(out / "runs"))
 
     return once(tmp_path_factory, "site_with_runs", build) / "html"
 

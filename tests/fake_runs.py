@@ -7,7 +7,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from cam_utils import results
+from cam_utils.evaluation import results
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("grad-cam", "grad-cam++", "score-cam", "ss-cam")

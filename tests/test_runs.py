@@ -9,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cam_utils import data, evaluate, models, results, runs, schedules, training
-from cam_utils.schedules import Stage
+from cam_utils import data, files, runs
+from cam_utils.evaluation import evaluate, results
+from cam_utils.networks import models, schedules, training
+from cam_utils.networks.schedules import Stage
 
 METHODS = ["cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam"]
 
@@ -41,16 +43,16 @@ def test_a_checkpoint_is_reused_only_for_exactly_its_settings(quick, tmp_path):
 
 
 def test_the_committed_networks_are_found_and_classify_as_promised(monkeypatch):
-    import digits_study
+    from workflow.studies import digits
 
     def missing(*_args, **_options):
         raise AssertionError("a checkpoint is not committed: run `make checkpoints`")
 
     monkeypatch.setattr(training, "train", missing)
-    committed = data.DATA / "checkpoints"
+    committed = files.DATA / "checkpoints"
     assert sum(p.stat().st_size for p in committed.glob("*.pt")) <= 5e6
-    for setting in digits_study.settings(seeds=(0,)):
-        model, path, load = digits_study.model_of(setting)
+    for setting in digits.settings(seeds=(0,)):
+        model, path, load = digits.model_of(setting)
         assert path.parent == committed
         scenes = load("val")
         predicted, true = evaluate.predict(model, scenes) > 0.5, scenes.labels > 0
@@ -151,12 +153,12 @@ def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_pa
 
 
 def test_the_study_tables_are_summaries_of_the_study():
-    import digits_study
+    from workflow.studies import digits
 
-    folder = data.DATA / "results"
+    folder = files.DATA / "results"
     rows = pd.read_csv(
         folder / "minmax_digits.csv", keep_default_na=False, na_values={"low": "", "high": "", "n_pairs": ""}
     )
-    for name, table in digits_study.summarise(rows).items():
+    for name, table in digits.summarise(rows).items():
         stored = pd.read_csv(folder / f"minmax_digits_{name}.csv")
         pd.testing.assert_frame_equal(stored, table, check_dtype=False, check_names=False)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cam_utils import results
+from cam_utils.evaluation import results
 
 FEWEST_IMAGES = 10  # a mean over fewer images decides nothing, whatever its interval
 SCALES = {"points": 100, "%": 100, "correlation": 1, "number": 1}  # from stored fractions to a row's unit

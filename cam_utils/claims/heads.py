@@ -9,9 +9,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from cam_utils import results
 from cam_utils.claims.evidence import Claim, row
 from cam_utils.claims.minmax import CHAPTER, SHORT, Setting
+from cam_utils.evaluation import results
 
 # Parameters that may differ between the two runs that hold one head each.
 FREE = {"head", "schedule", "methods", "retrain", "device", "output"}

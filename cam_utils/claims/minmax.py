@@ -6,8 +6,8 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 
-from cam_utils import results
 from cam_utils.claims.evidence import Claim, row
+from cam_utils.evaluation import results
 from cam_utils.runs import Run
 
 CHAPTER = "minmax_cam"

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from cam_utils import miou
 from cam_utils.claims.evidence import Claim, row
+from cam_utils.evaluation import miou
 from cam_utils.runs import Run
 
 CHAPTER = "representative_cam"

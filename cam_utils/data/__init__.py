@@ -5,36 +5,28 @@
 (4, torch.Size([3, 96, 96]), ('0', '1', '2'))
 """
 
+import importlib
 import inspect
-import os
 from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from cam_utils.data import coco, digits, imagenet, planet, stanford40, voc
 from cam_utils.data.sample import Batch, Sample, collate
 from cam_utils.data.views import Drawn, Permuted, Unlabelled
 from cam_utils.names import check_known
 
-__all__ = ["CACHE", "DATA", "LOADERS", "Batch", "Drawn", "Permuted", "Sample", "Unlabelled", "collate", "load"]
+__all__ = ["LOADERS", "Batch", "Drawn", "Permuted", "Sample", "Unlabelled", "collate", "load"]
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+# name -> module with its `load`, imported on use: reading COCO needs pycocotools, drawing digits scikit-learn.
 LOADERS = {
-    "digits": digits.load,
-    "coco2017": coco.load,
-    "voc2007": voc.load,
-    "voc2012": voc.load,
-    "imagenet": imagenet.load,
-    "stanford40": stanford40.load,
-    "planet": planet.load,
+    "digits": "digits",
+    "coco2017": "coco",
+    "voc2007": "voc",
+    "voc2012": "voc",
+    "imagenet": "imagenet",
+    "stanford40": "stanford40",
+    "planet": "planet",
 }
-
-
-def __getattr__(name: str) -> Path:
-    """Return CACHE, read from the environment at each use so that it can be redirected after the import."""
-    if name == "CACHE":
-        return Path(os.environ.get("CAM_UTILS_CACHE") or DATA / "cache")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(
@@ -65,7 +57,7 @@ def load(
     Traceback (most recent call last):
     ValueError: unknown split of digits 'vall'; did you mean 'val'? (valid: train, val)
     """
-    loader = LOADERS[check_known("dataset", name, LOADERS)]
+    loader = importlib.import_module(f"cam_utils.data.{LOADERS[check_known('dataset', name, LOADERS)]}").load
     fixed = {"name", "split", "root", "size", "resize", "limit"}
     for option in options:
         check_known(f"option of {name}", option, sorted(inspect.signature(loader).parameters.keys() - fixed))

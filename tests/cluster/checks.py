@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 
-from tests.tiny import ROOT, children, command, executed, finished, start, training, write
+from tests.workflow.tiny import ROOT, children, command, executed, finished, start, training, write
 
 # This SLURM keeps no accounts of ended jobs, and need not be spared.
 FLAGS = ("--profile=slurm", "--slurm-status-command=squeue", "--slurm-init-seconds-before-status-checks=3")

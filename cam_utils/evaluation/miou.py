@@ -1,0 +1,203 @@
+"""Intersection over union of thresholded maps with segmentation masks, as pixel counts that any average can use.
+
+The table has one row per (image, class, method), and for every threshold T the pixels of the mask (map >= T) and
+how many of them are true. From these counts come all definitions of the mean IoU (SPEC P2.e):
+M1 pools a class's pixels over its images, then averages classes; M2 averages the images' own IoU; M3 segments,
+every pixel going to the class of the image whose map is highest there, or to the background below T.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cam_utils.evaluation.results import interval, mean_of_known, paper_table
+from cam_utils.names import check_known
+
+PAPER_THRESHOLD = 0.15
+THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+DEFINITIONS = ("M1", "M2", "M3")
+BACKGROUND = "background"
+
+
+def counts(maps: Tensor, truth: Tensor, valid: Tensor, thresholds: Sequence[float] = THRESHOLDS):
+    """Return pixels at or above every threshold, and those of them inside the truth: (area, hit), int64 [P, T].
+
+    maps [P, H, W] in [0, 1]; truth, valid: bool [P, H, W]; pixels that are not valid count nowhere.
+
+    >>> area, hit = counts(torch.tensor([[[0.1, 0.5, 0.9]]]), torch.tensor([[[True, False, True]]]),
+    ...                    torch.ones(1, 1, 3, dtype=torch.bool), (0.1, 0.5))
+    >>> area.tolist(), hit.tolist()
+    ([[3, 2]], [[2, 1]])
+    """
+    edges = torch.tensor(thresholds, dtype=maps.dtype, device=maps.device)
+    if len(edges) == 0 or (edges[1:] <= edges[:-1]).any():
+        raise ValueError(f"expected ascending thresholds, got {list(thresholds)}")
+    bins = torch.bucketize(maps.flatten(1), edges, right=True)  # number of thresholds at or below each pixel
+    bins = bins + (len(edges) + 1) * torch.arange(len(maps), device=maps.device)[:, None]
+
+    def above(kept: Tensor) -> Tensor:
+        numbers = torch.bincount(bins[kept.flatten(1)], minlength=len(maps) * (len(edges) + 1))
+        return numbers.view(len(maps), -1)[:, 1:].flip(1).cumsum(1).flip(1)
+
+    return above(valid), above(valid & truth)
+
+
+def winners(maps: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the maps [P, H, W], zero where another class of the same image is higher, and each image's highest.
+
+    image: [P], the image of every map, in ascending order from 0. Of equal maps the first class wins.
+    """
+    kept = torch.zeros_like(maps)
+    highest = []
+    for b in range(int(image.max()) + 1):
+        rows = (image == b).nonzero()[:, 0]
+        value, first = maps[rows].max(0)
+        kept[rows] = torch.where(torch.arange(len(rows), device=maps.device)[:, None, None] == first, value, 0)
+        highest.append(value)
+    return kept, torch.stack(highest)
+
+
+def columns(thresholds: Sequence[float]) -> list[str]:
+    """Return the names of the count columns."""
+    return [f"{kind}_{t:g}" for kind in ("area", "hit", "seg_area", "seg_hit") for t in thresholds]
+
+
+def miou(
+    table: pd.DataFrame,
+    *,
+    definition: str = "M1",
+    threshold: float = PAPER_THRESHOLD,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return {method: (IoU of every class [1 + resamples, n], their mean [1 + resamples])}; draw 0 is the sample.
+
+    All methods share the bootstrap's images, so draws can be subtracted from each other. In a resample a class
+    without images is left out of its mean. Raises ValueError for an unknown definition, or a table without rows
+    or without this threshold.
+    """
+    check_known("definition of mIoU", definition, DEFINITIONS)
+    seg = "seg_" if definition == "M3" else ""
+    if not len(table) or not (table["class"] != BACKGROUND).any():
+        raise ValueError("no annotated pixel in any image: there is nothing to compare maps with")
+    if f"area_{threshold:g}" not in table:
+        known = [name.removeprefix("area_") for name in table if name.startswith("area_")]
+        raise ValueError(f"the table has no threshold {threshold:g} (it has {', '.join(known)})")
+    rows = table if definition == "M3" else table[table["class"] != BACKGROUND]
+    images, classes = np.sort(rows["image_index"].unique()), class_order(rows)
+    draws = np.random.default_rng(seed).multinomial(len(images), np.full(len(images), 1 / len(images)), resamples)
+    draws = np.vstack([np.ones(len(images)), draws])
+    found = {}
+    for method, part in rows.groupby("method", sort=False):
+        cell = np.searchsorted(images, part["image_index"]) * len(classes) + part["class"].map(classes.index)
+        hit, area = (part[f"{seg}{kind}_{threshold:g}"].to_numpy(float) for kind in ("hit", "area"))
+        union = area + part["truth"].to_numpy(float) - hit
+        if definition == "M2":
+            # Only background rows have no truth, and M2 leaves them out: every union is positive.
+            upper, lower = hit / union, np.ones(len(part))
+        else:
+            upper, lower = hit, union
+        upper, lower = (draws @ np.bincount(cell, v, len(images) * len(classes)).reshape(len(images), -1)
+                        for v in (upper, lower))  # fmt: skip
+        iou = np.divide(upper, lower, out=np.full_like(upper, np.nan), where=lower > 0)
+        found[method] = iou, mean_of_known(iou, np.ones(iou.shape[1]))
+    return found
+
+
+def class_order(table: pd.DataFrame) -> list[str]:
+    """Return the table's classes by label, the background first where there is one."""
+    return table.drop_duplicates("class").sort_values("label")["class"].tolist()
+
+
+def summary(table: pd.DataFrame, **options) -> pd.DataFrame:
+    """Return one row per method: mIoU with its 95% interval, n_images and n_pairs. Options: :func:`miou`.
+
+    Columns: method, value, low, high (fractions), n_images, n_pairs.
+    """
+    found = miou(table, **options)
+    real = table[table["class"] != BACKGROUND].groupby("method")
+    sizes = pd.DataFrame({"n_images": real["image_index"].nunique(), "n_pairs": real.size()})
+    return pd.DataFrame(
+        [{"method": name, **interval(mean), **sizes.loc[name].to_dict()} for name, (_, mean) in found.items()]
+    )
+
+
+def per_class(table: pd.DataFrame, **options) -> pd.DataFrame:
+    """Return every class's IoU (rows) for every method (columns), and the mean as the last row "avg"."""
+    found = miou(table, resamples=0, **options)
+    rows = table if options.get("definition") == "M3" else table[table["class"] != BACKGROUND]
+    values = {name: [*iou[0], mean[0]] for name, (iou, mean) in found.items()}
+    return pd.DataFrame(values, index=[*class_order(rows), "avg"])
+
+
+def class_intervals(table: pd.DataFrame, methods: Sequence[str], **options) -> pd.DataFrame:
+    """Return every class's IoU in percent with its 95% interval, as text, and the mean as the last row "avg"."""
+    found = miou(table[table["method"].isin(methods)], **options)
+
+    def text(draws: np.ndarray) -> str:
+        value, low, high = (100 * v for v in interval(draws).values())
+        return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+    cells = {name: [*map(text, found[name][0].T), text(found[name][1])] for name in methods}
+    rows = table if options.get("definition") == "M3" else table[table["class"] != BACKGROUND]
+    return pd.DataFrame(cells, index=[*class_order(rows), "avg"])
+
+
+def differences(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], **options) -> pd.DataFrame:
+    """Return for every (method, other) the difference of their mIoU with its interval, paired image by image.
+
+    Raises ValueError for an unknown method, and for two that explain different classes.
+    """
+    found = miou(table, **options)
+    for name in {name for pair in pairs for name in pair}:
+        check_known("method", name, found)
+    for a, b in pairs:
+        if (np.isnan(found[a][0][0]) != np.isnan(found[b][0][0])).any():
+            raise ValueError(f"{a} and {b} explain different classes: their means are not comparable")
+    return pd.DataFrame([{"method": a, "minus": b, **interval(found[a][1] - found[b][1])} for a, b in pairs])
+
+
+def sweep(table: pd.DataFrame, *, definition: str = "M1", thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+    """Return mIoU at every threshold: columns method, threshold, value (a fraction)."""
+    return pd.DataFrame(
+        [
+            {"method": name, "threshold": t, "value": mean[0]}
+            for t in thresholds
+            for name, (_, mean) in miou(table, definition=definition, threshold=t, resamples=0).items()
+        ]
+    )
+
+
+def matrix(table: pd.DataFrame, classes: Sequence[str], prefix: str = "vs ", **options) -> pd.DataFrame:
+    """Return IoU of every class (columns) compared with every other (rows), from the methods "vs <class>"."""
+    found = per_class(table[table["method"].str.startswith(prefix)], **options)
+    return found.rename(columns=lambda name: name.removeprefix(prefix)).T.reindex(index=classes, columns=classes)
+
+
+def paper_rows(number: int) -> pd.DataFrame:
+    """Return a published table of mIoU (2 to 5), in percent, with the methods named alike in all of them.
+
+    Rows: method; columns: network, or for Table 5 (dataset, split). Table 4 prints "Random" for "Random+F" (r4).
+    """
+    check_known("table of mIoU", str(number), "2345")
+    rows = paper_table(f"repcam_table{number}")
+    names = rows["method"].str.replace(r"\s*\[\d+\]|\s+(?=\+)", "", regex=True).str.replace("random", "Random")
+    if number == 4:
+        names = names.where(names.str.contains(r"\+|Baseline"), names + "+F")
+    columns = ["dataset", "split"] if number == 5 else "architecture"
+    table = rows.assign(method=names).pivot(index="method", columns=columns, values="value")
+    order = table.columns if number == 5 else rows["architecture"].unique()
+    return table.loc[names.unique(), order]
+
+
+def paper_matrix() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return Table 1 in percent: single pairs (rows: compared with), and its Top-k, All and Grad-CAM rows."""
+    pairs = paper_table("repcam_table1_pairs")
+    order = pairs["class"].unique()
+    single = 100 * pairs.pivot(index="comparison_class", columns="class", values="miou").loc[order, order]
+    top = paper_table("repcam_table1_topk")
+    rows = 100 * top.pivot(index="method", columns="class", values="value")[[*order, "avg"]]
+    return single, rows.loc[top["method"].unique()]

@@ -1,0 +1,266 @@
+"""From the pairs table to numbers: every average of the paper, with n and a bootstrap interval over images.
+
+The pairs table has one row per (image, label, method); see :func:`cam_utils.evaluation.evaluate.evaluate`. Values are
+fractions in [0, 1] until a table for readers turns them into percent (`_percent` in its columns' names).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cam_utils import files
+from cam_utils.evaluation.metrics import harmonic_mean
+from cam_utils.names import check_known
+
+SCORE_METRICS = (
+    "increase_in_confidence",
+    "average_drop",
+    "average_drop_others",
+    "average_retention",
+    "average_retention_others",
+)
+OF_OTHERS = ("average_drop_others", "average_retention_others")
+HARMONIC = {
+    "f1_minus": ("average_drop", "average_retention_others"),
+    "f1_plus": ("average_retention", "average_drop_others"),
+}
+PIXEL_METRICS = (
+    "energy_in_mask",
+    "energy_in_box",
+    "energy_in_others",
+    "pointing_mask",
+    "pointing_box",
+    "iou_0.15",
+    "iou_0.3",
+    "iou_0.5",
+)
+PAPER_NAMES = {  # the paper's symbols, in the order of its tables
+    "increase_in_confidence": "%IC",
+    "average_drop": "%AD",
+    "average_drop_others": "%ADO",
+    "average_retention": "%AR",
+    "average_retention_others": "%ARO",
+    "f1_minus": "F1-",
+    "f1_plus": "F1+",
+}
+PAPER_METHODS = {
+    "cam": "CAM",
+    "grad-cam++": "Grad-CAM++",
+    "score-cam": "Score-CAM",
+    "minmax-cam": "MinMax-CAM",
+    "d-minmax-cam": "D-MinMax-CAM",
+}
+
+
+def aggregate(table: pd.DataFrame, **options) -> pd.DataFrame:
+    """Return one row per (method, metric): value, low, high (95% bootstrap over images) and the counts behind it.
+
+    Columns: method, metric, value, low, high, n_pairs, n_images, n_classes. Options and errors: :func:`resample`.
+    """
+    return pd.DataFrame(
+        [
+            {"method": method, "metric": metric, **interval(draws), **counts}
+            for (method, metric), (draws, counts) in resample(table, **options).items()
+        ]
+    )
+
+
+def differences(table: pd.DataFrame, baseline: str, **options) -> pd.DataFrame:
+    """Return every other method's metric minus the baseline's, paired image by image.
+
+    The same bootstrap images serve both methods, so the interval is that of the difference. Columns as
+    :func:`aggregate`. Options and errors: :func:`resample`.
+    """
+    drawn = resample(table, **options)
+    check_known("baseline", baseline, dict.fromkeys(method for method, _ in drawn))
+    return pd.DataFrame(
+        [
+            {"method": method, "metric": metric, **interval(draws - drawn[baseline, metric][0]), **counts}
+            for (method, metric), (draws, counts) in drawn.items()
+            if method != baseline
+        ]
+    )
+
+
+def paired(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return the table with a metric undefined (NaN) for all methods of a pair where it is for one of them.
+
+    A zero map has no energy: left out of its own mean alone, it would compare methods on different images.
+
+    >>> rows = {"image_index": [0, 0], "label": [1, 1], "set_size": [1, 1], "m": [np.nan, 0.5]}
+    >>> int(paired(pd.DataFrame(rows), ["m"])["m"].isna().sum())
+    2
+    """
+    keys = [table[name] for name in ("image_index", "label", "set_size")]
+    known = {name: table[name].where(table[name].notna().groupby(keys).transform("all")) for name in metrics}
+    return table.assign(**known)
+
+
+def interval(draws: np.ndarray) -> dict[str, float]:
+    """Return the sample's own value (the first draw) and the middle 95% of the others."""
+    known = draws[1:][np.isfinite(draws[1:])]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
+    return {"value": draws[0], "low": low, "high": high}
+
+
+def verdict(low: float, high: float, wanted: int) -> str:
+    """Return holds, fails or undecided for a difference with interval [low, high] that should be `wanted` (+1, -1).
+
+    >>> verdict(0.1, 0.4, +1), verdict(0.1, 0.4, -1), verdict(-0.1, 0.4, +1)
+    ('holds', 'fails', 'undecided')
+    """
+    low, high = sorted((wanted * low, wanted * high))
+    return "holds" if low > 0 else "fails" if high < 0 else "undecided"
+
+
+def resample(
+    table: pd.DataFrame,
+    *,
+    pairs: str = "predicted",
+    average: str = "macro",
+    harmonic: str = "per-class",
+    singles: str = "zero",
+    multi_only: bool = False,
+    metrics: tuple[str, ...] = SCORE_METRICS,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[tuple[str, str], tuple[np.ndarray, dict[str, int]]]:
+    """Return {(method, metric): (means [1 + resamples], counts)}; the first mean is the sample's own, unresampled.
+
+    pairs: "predicted" (p > 0.5; official code) or "annotated" labels.
+    average: "macro" over classes (the paper's tables), "micro" over pairs (its equations), or "weighted" by how
+    often a class is annotated.
+    harmonic: F1- and F1+ "per-class", then averaged (official code), or "of-means" of the reported columns.
+    singles: images with one label count as 0 in the metrics of others ("zero", official code) or not ("skip").
+    multi_only: keep only pairs of images with at least two labels.
+
+    Raises ValueError for an unknown option or a table without such pairs.
+    """
+    check_known("pairs", pairs, ("predicted", "annotated"))
+    check_known("average", average, ("macro", "micro", "weighted"))
+    check_known("harmonic", harmonic, ("per-class", "of-means"))
+    check_known("singles", singles, ("zero", "skip"))
+    rows = table[table[f"in_{pairs}"] & (table["set_size"] >= (2 if multi_only else 1))] if len(table) else table
+    if not len(rows):
+        raise ValueError(f"no {pairs} pairs in the table: no mean to report")
+    images = np.sort(rows["image_index"].unique())
+    classes = np.sort(rows["label"].unique())
+    annotated = table[table["is_annotated"]].drop_duplicates(["image_index", "label"])
+    support = annotated["label"].value_counts().reindex(classes, fill_value=0).to_numpy(float)
+    draws = np.random.default_rng(seed).multinomial(len(images), np.full(len(images), 1 / len(images)), resamples)
+    draws = np.vstack([np.ones(len(images)), draws])
+
+    found = {}
+    for method, part in rows.groupby("method", sort=False):
+        cell = np.searchsorted(images, part["image_index"]) * len(classes)
+        cell = cell + np.searchsorted(classes, part["label"])
+        means, counts = {}, {}
+        for metric in metrics:
+            values = part[metric].to_numpy(float)
+            if metric in OF_OTHERS and singles == "zero":
+                values = np.where(part["set_size"] == 1, 0.0, values)
+            kept = ~np.isnan(values)
+            total = _grid(cell[kept], values[kept], len(images), len(classes))
+            count = _grid(cell[kept], np.ones(kept.sum()), len(images), len(classes))
+            sums, numbers = draws @ total, draws @ count  # [1 + resamples, C]
+            if average == "micro":
+                sums, numbers = sums.sum(1, keepdims=True), numbers.sum(1, keepdims=True)
+            means[metric] = np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0)
+            counts[metric] = {
+                "n_pairs": int(kept.sum()),
+                "n_images": int((count.sum(1) > 0).sum()),
+                "n_classes": int((count.sum(0) > 0).sum()),
+            }
+        weights = support if average == "weighted" else np.ones(means[metrics[0]].shape[1])
+        for metric in metrics:
+            found[method, metric] = mean_of_known(means[metric], weights), counts[metric]
+        for name, (first, second) in HARMONIC.items():
+            if first in means and second in means:
+                if harmonic == "per-class":
+                    value = mean_of_known(harmonic_mean(means[first], means[second]), weights)
+                else:
+                    value = harmonic_mean(
+                        mean_of_known(means[first], weights), mean_of_known(means[second], weights)
+                    )
+                found[method, name] = value, counts[first]
+    return found
+
+
+def _grid(cell: np.ndarray, values: np.ndarray, images: int, classes: int) -> np.ndarray:
+    return np.bincount(cell, values, images * classes).reshape(images, classes)
+
+
+def mean_of_known(per_class: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean over the classes that have a value, for every resample."""
+    known = ~np.isnan(per_class) * weights
+    total = known.sum(1)
+    return np.divide(np.nansum(per_class * known, 1), total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def wide(aggregated: pd.DataFrame, *, interval: bool = True, digits: int = 1) -> pd.DataFrame:
+    """Return metrics as rows and methods as columns under the paper's names, in percent: "12.3 [10.1, 14.8]".
+
+    >>> row = {"method": "cam", "metric": "average_drop", "value": 0.123, "low": 0.1, "high": 0.15}
+    >>> wide(pd.DataFrame([row])).loc["%AD", "CAM"]
+    '12.3 [10.0, 15.0]'
+    """
+
+    def text(row) -> str:
+        value, low, high = (100 * row[key] for key in ("value", "low", "high"))
+        return f"{value:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if interval else "")
+
+    cells = aggregated.assign(cell=aggregated.apply(text, axis=1)).replace(
+        {"metric": PAPER_NAMES, "method": PAPER_METHODS}
+    )
+    table = cells.pivot(index="metric", columns="method", values="cell")
+    return table.loc[cells["metric"].unique(), cells["method"].unique()].rename_axis(index=None, columns=None)
+
+
+def paper_table(name: str) -> pd.DataFrame:
+    """Return the published numbers of `data/paper_tables/<name>.csv` ("minmax_table1", ...)."""
+    folder = files.DATA / "paper_tables"
+    check_known("table", name, sorted(path.stem for path in folder.glob("*.csv")))
+    return pd.read_csv(folder / f"{name}.csv")
+
+
+def beside_paper(aggregated: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """Return our percentages beside the paper's range over its rows (datasets or networks) of the same method.
+
+    Three rows per method ("ours", "95% interval", and the paper's "min to max"), one column per metric.
+    """
+    ours = aggregated[aggregated["metric"].isin(PAPER_NAMES) & aggregated["method"].isin(PAPER_METHODS)]
+    ours = ours.replace({"metric": PAPER_NAMES, "method": PAPER_METHODS}).set_index(["method", "metric"])
+    published = paper.groupby(["method", "metric"])["value"].agg(["min", "max"]).reindex(ours.index)
+    rows = {
+        "ours": (100 * ours["value"]).map("{:.1f}".format),
+        "95% interval": [
+            f"{100 * low:.1f} to {100 * high:.1f}" for low, high in zip(ours["low"], ours["high"], strict=True)
+        ],
+        "paper": [f"{low:.1f} to {high:.1f}" for low, high in published.to_numpy()],
+    }
+    table = pd.DataFrame(rows, index=ours.index).stack().unstack("metric")
+    methods = ours.index.get_level_values("method").unique()
+    order = [(method, row) for method in methods for row in rows]
+    return (
+        table.loc[order, [name for name in PAPER_NAMES.values() if name in table]]
+        .rename_axis([None, None])
+        .rename_axis(None, axis=1)
+    )
+
+
+def harmonic_ratios(paper: pd.DataFrame) -> pd.DataFrame:
+    """Return every published F1- and F1+ over the harmonic mean of the two columns it is made of.
+
+    The mean over classes of harmonic means is at most the harmonic mean of the means, so a ratio lies somewhat
+    below 1; one near 0.5 betrays a missing factor 2 (SPEC h1).
+    """
+    keys = ["dataset", "architecture", "method"]
+    columns = paper.pivot_table(index=keys, columns="metric", values="value")
+    found = []
+    for name, parts in HARMONIC.items():
+        expected = harmonic_mean(*(columns[PAPER_NAMES[part]] for part in parts))
+        printed = columns[PAPER_NAMES[name]]
+        rows = pd.DataFrame({"printed": printed, "of_columns": expected, "ratio": printed / expected})
+        found.append(rows.assign(metric=PAPER_NAMES[name]).reset_index())
+    return pd.concat(found, ignore_index=True)

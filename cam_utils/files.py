@@ -1,0 +1,114 @@
+"""Where files lie, and how they are written, locked and told apart; without torch."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+PACKAGE = Path(__file__).resolve().parent
+# The project's data: published tables, measured tables, committed checkpoints. An installation has none of them.
+DATA = Path(os.environ.get("CAM_UTILS_DATA") or PACKAGE.parent / "data")
+# What the rows of an evaluation and the features of a network depend on: all floors up to the evaluation, but for
+# what only averages, compares or draws stored rows. Editing these redoes nothing that is stored.
+NUMBERS = ("pairs.py", "maps.py", "data", "networks", "representative", "methods", "evaluation")
+READERS = ("bootstrap.py", "ranking.py", "results.py")  # of the evaluation: they read the tables that it stores
+PARTIAL = ".partial"  # ends the names of files that are being written
+
+
+def cache() -> Path:
+    """Return the folder of what can be made again: $CAM_UTILS_CACHE, data/cache in a checkout, else the user's own.
+
+    It is read at each use, so that it can be redirected after the import.
+    """
+    if named := os.environ.get("CAM_UTILS_CACHE"):
+        return Path(named)
+    return DATA / "cache" if DATA.is_dir() else platformdirs.user_cache_path("cam_utils")
+
+
+def data_file(*parts: str) -> Path:
+    """Return the path of one of the project's data files.
+
+    Raises FileNotFoundError where the package was installed without them.
+    """
+    if not DATA.is_dir():
+        raise FileNotFoundError(
+            f"no folder {DATA}: the project's tables come with its repository and not with the package; set "
+            "CAM_UTILS_DATA to the repository's folder data/"
+        )
+    return DATA.joinpath(*parts)
+
+
+@contextmanager
+def written(path: str | Path) -> Iterator[Path]:
+    """Give a name of this writer alone to write to; it becomes `path`, whole, when the block ends without an error.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a" / "b.txt"
+    >>> with written(file) as partial:
+    ...     _ = partial.write_text("all of it")
+    >>> file.read_text(), [each.name for each in file.parent.iterdir()]
+    ('all of it', ['b.txt'])
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+    try:
+        yield partial
+        with partial.open("rb") as file:  # a crash of the machine must not leave the name without the content
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(path: str | Path) -> Iterator[None]:
+    """Hold the file's lock, for work that several processes could start and one should do.
+
+    It is free again when this process ends, however it ends.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path):
+        yield
+
+
+def fingerprint(*things: object) -> str:
+    """Return a short digest of tensors (their bytes) and JSON values: equal things, equal digest.
+
+    >>> fingerprint({"a": 1}) == fingerprint({"a": 1}), fingerprint(1) == fingerprint(2)
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for thing in things:
+        if hasattr(thing, "detach"):  # a tensor; whoever has none need not wait for torch
+            digest.update(str((thing.dtype, tuple(thing.shape))).encode())
+            digest.update(thing.detach().cpu().contiguous().numpy().tobytes())
+        else:
+            digest.update(json.dumps(thing, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def files_digest(paths: Iterable[str | Path], root: str | Path) -> str:
+    """Return a digest of the names (seen from `root`) and bytes of all files at or under `paths`."""
+    found = hashlib.sha256()
+    for path in (Path(root) / each for each in paths):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                name = f"{os.path.relpath(file, root)}\0"
+                found.update(name.encode() + hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def code_fingerprint(package: Path = PACKAGE) -> str:
+    """Return a digest of the modules that determine numbers: rows of other code are never taken for ours."""
+    found = []
+    for path in (package / name for name in NUMBERS):
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    kept = [path for path in found if not (path.parent.name == "evaluation" and path.name in READERS)]
+    return files_digest(kept, package)[:16]

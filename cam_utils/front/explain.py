@@ -1,0 +1,142 @@
+"""From a classifier and pictures to maps in one call: :func:`explain`, the front door."""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from cam_utils import maps
+from cam_utils.front.pictures import letterboxed
+from cam_utils.methods.registry import FROM_SCORES, SCORES, SMOOTHED, check_methods, raw_maps, scoring
+from cam_utils.networks.baselines import Normalised
+from cam_utils.networks.capture import capture, evaluation_mode, last_spatial_layer
+from cam_utils.networks.models import IMAGENET, Classifier
+from cam_utils.pairs import Pairs, pairs_of
+
+
+class Explanation(NamedTuple):
+    """What :func:`explain` returns: masks in [0, 1] [P, h, w], their pairs, scores [B, L], and the layer read."""
+
+    maps: Tensor
+    pairs: Pairs
+    scores: Tensor
+    layer: nn.Module
+
+
+def explain(
+    model: nn.Module,
+    images,
+    labels=None,
+    *,
+    method: str = "minmax-grad-cam",
+    layer: nn.Module | None = None,
+    scores: str | None = None,
+    threshold: float = 0.5,
+    size: int = 224,
+    chunk: int | None = None,
+    precision: str = "float32",
+) -> Explanation:
+    """Explain several labels of several images in one call.
+
+    images: a tensor [B, 3, h, w] as the model expects it, or a PIL image, a path, or a list of these (letterboxed
+    to `size` and normalised as torchvision's networks, or as the model's own `preprocess`, expect).
+    labels: per image an index or a list of indices, or a boolean tensor [B, L]; None explains what the model
+    predicts: all labels with p > `threshold` for "sigmoid" scores, the first for "softmax".
+    scores: "sigmoid" (default for the book's classifiers) or "softmax" (default for others).
+    layer: the module whose activations are read; None takes `model.features` or else the last module with a
+    spatial output.
+    chunk, precision: masked images per forward of Score-CAM and SS-CAM (None: what suits the device), and whether
+    these run in "float32" or, approximately, in "bfloat16".
+
+    Raises ValueError for an unknown method, wrong shapes, NaN images, labels out of range or none to explain,
+    and for a head that the method cannot use.
+
+    >>> from cam_utils.networks import models
+    >>> found = explain(models.build("digits", 10), torch.rand(2, 3, 96, 96), [[3, 5], 1])
+    >>> found.maps.shape, found.pairs.label.tolist()
+    (torch.Size([3, 96, 96]), [3, 5, 1])
+    """
+    check_methods([method])
+    images = _as_tensor(model, images, size)
+    kind = scores or ("sigmoid" if isinstance(model, Classifier) else "softmax")
+    score = scoring(model, kind, precision)
+    # Convolutions of a whole network run up to twice as fast in this order of memory.
+    images = images.to(next(model.parameters()).device, memory_format=torch.channels_last)
+    if layer is None:
+        layer = _default_layer(model, images)
+    captured = capture(model, images, layer, grads=True)
+    height, width = captured.activations.shape[-2:]
+    if height > images.shape[-2] or width > images.shape[-1] or min(height, width) < 2:
+        raise ValueError(
+            f"expected activations (B,K,H,W) with channels first, got {tuple(captured.activations.shape)} from "
+            f"{type(layer).__name__} for images {tuple(images.shape)}: pass layer= one with a spatial map"
+        )
+    p = SCORES[kind](captured.logits.detach())
+    present = _present(labels, p, kind, threshold)
+    pairs = pairs_of(present)
+    with evaluation_mode(model) if method in (*FROM_SCORES, *SMOOTHED) else nullcontext():
+        raw = raw_maps([method], model, images, captured, pairs, score, chunk=chunk)
+    return Explanation(maps.masks(raw[method], images.shape[-2:]), pairs, p, layer)
+
+
+_LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
+
+
+def _default_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    features = getattr(model, "features", None)
+    if isinstance(features, nn.Module):
+        return features
+    known = _LAYERS.get(model)
+    if known is None or all(known is not module for module in model.modules()):
+        _LAYERS[model] = known = last_spatial_layer(model, images)
+    return known
+
+
+def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
+    if not isinstance(images, Tensor):
+        pixels = torch.stack(
+            [letterboxed(one, size) for one in (images if isinstance(images, list | tuple) else [images])]
+        )
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
+        images = model.preprocess(pixels) if isinstance(model, Normalised) else (pixels - mean) / std
+    if images.dim() != 4 or not images.is_floating_point():
+        raise ValueError(f"expected float images (B,3,h,w), got {images.dtype} {tuple(images.shape)}")
+    # The sum of finite images may overflow in half precision: only the look at every number decides.
+    broken = [] if images.sum().isfinite() else (~images.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
+    if broken:
+        raise ValueError(f"images must be finite numbers, but image {broken[0]} of the batch has NaN or infinity")
+    return images
+
+
+def _present(labels, p: Tensor, kind: str, threshold: float) -> Tensor:
+    """Return the sets of labels to explain as a boolean tensor [B, L]."""
+    count = p.shape[1]
+    if labels is None:
+        if kind == "softmax":
+            return torch.zeros_like(p, dtype=torch.bool).scatter_(1, p.argmax(1, keepdim=True), True)
+        if not (p > threshold).any():
+            raise ValueError(f"no label of any image has p > {threshold}: pass labels=, or a lower threshold")
+        return p > threshold
+    if isinstance(labels, Tensor) and labels.dtype == torch.bool:
+        if labels.shape != p.shape:
+            raise ValueError(f"expected labels (B,L) = {tuple(p.shape)}, got {tuple(labels.shape)}")
+        rows = [row.nonzero()[:, 0].tolist() for row in labels]
+    else:
+        try:
+            rows = [[int(row)] if not hasattr(row, "__len__") else [int(c) for c in row] for row in labels]
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"expected per image an index or a list of indices of labels, got {labels!r}"
+            ) from error
+    if len(rows) != len(p):
+        raise ValueError(f"expected one list of labels for each of the {len(p)} images, got {len(rows)}")
+    present = torch.zeros_like(p, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        if not row:
+            raise ValueError(f"image {i} has an empty set of labels: nothing to explain")
+        if not all(0 <= c < count for c in row):
+            raise ValueError(f"expected labels in 0..{count - 1} for image {i}, got {row}")
+        present[i, row] = True
+    return present

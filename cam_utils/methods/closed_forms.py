@@ -1,0 +1,87 @@
+"""Heads whose gradients need no backward. Not the architecture decides but the numbers: what the candidate head
+computes must be the captured logits.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cam_utils.methods.cams import weighted_sum
+from cam_utils.networks.capture import Capture, modules_of
+from cam_utils.pairs import Pairs
+
+TOLERANCE = 1e-3  # of the largest logit: float32 sums in another order differ by less, other heads by more
+
+
+class PixelHead(NamedTuple):
+    """A head that scores every pixel and averages, S_c = mean_ij relu(v_c . A_ij + b_c), for the pairs explained.
+
+    So dS_c/dA_ij is v_c / HW where the pixel's score is positive, and 0 elsewhere. weights: v of every pair [P, K];
+    active: the pixels with a positive score [P, H, W], None for all (no ReLU); fraction of active pixels [P].
+    """
+
+    weights: Tensor
+    active: Tensor | None
+    fraction: Tensor
+
+    @property
+    def summed(self) -> Tensor:
+        """Every channel's gradient summed over the pixels, [P, K]."""
+        return self.weights * self.fraction[:, None]
+
+    def gradients(self, chosen: Tensor) -> Tensor:
+        """Return dS_c/dA of the chosen pairs, [P', K, 1, U], for sums over pixels; only for a head that has a ReLU.
+
+        Pixels at which the same pairs are active have equal gradients: they stand as one of U, times their number.
+        """
+        active = self.active[chosen].flatten(1)
+        patterns, counts = active.unique(dim=1, return_counts=True)  # [P', U], [U]
+        weights = self.weights[chosen] / active.shape[1]
+        return (weights[..., None] * (patterns * counts)[:, None])[:, :, None]
+
+
+def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:
+    """Return the weights [L, K] of a GAP + linear head behind the captured layer, or None for any other head.
+
+    The logits must be the pooled activations times the weights of the model's last linear layer.
+    """
+    logits, activations = (t.detach() for t in captured)
+    heads = [m for m in modules_of(model) if isinstance(m, nn.Linear)]
+    if not heads or heads[-1].in_features != activations.shape[1]:
+        return None
+    head = heads[-1]
+    weights = (head.class_weights() if hasattr(head, "class_weights") else head.weight).detach()
+    expected = nn.functional.linear(activations.mean((-2, -1)), weights)
+    if expected.shape != logits.shape:
+        return None
+    signal = logits if head.bias is None else logits - head.bias.detach()
+    return weights if _same(expected, signal) else None
+
+
+def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead | None:
+    """Return the head of the model's last 1x1 convolution, a ReLU and GAP (as SqueezeNet has), or None for others.
+
+    Only the scores of the explained pairs are computed: they prove the head and are its gradients' mask.
+    """
+    logits, activations = (t.detach() for t in captured)
+    heads = [m for m in modules_of(model) if isinstance(m, nn.Conv2d)]
+    if not heads or heads[-1].weight.shape != (logits.shape[1], activations.shape[1], 1, 1) or not len(pairs):
+        return None
+    head = heads[-1]
+    if head.stride != (1, 1) or head.padding not in ((0, 0), "valid"):
+        return None
+    weights = head.weight.detach().flatten(1)[pairs.label]
+    score = weighted_sum(activations, weights, pairs)
+    if head.bias is not None:
+        score = score + head.bias.detach()[pairs.label][:, None, None]
+    signal = logits[pairs.image, pairs.label]
+    # Logits that are all zero would prove any rectified head.
+    if not signal.any() or not _same(score.relu().mean((-2, -1)), signal):
+        return None
+    active = score > 0
+    return PixelHead(weights, active, active.flatten(1).mean(1, dtype=weights.dtype))
+
+
+def _same(expected: Tensor, signal: Tensor) -> bool:
+    return torch.allclose(expected, signal, rtol=TOLERANCE, atol=TOLERANCE * float(signal.abs().max()))

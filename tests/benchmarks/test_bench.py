@@ -1,0 +1,113 @@
+"""The benchmarks' arithmetic, their page, and the GPU's command tried on the CPU."""
+
+import json
+import math
+import subprocess
+import sys
+
+import bench
+import growth
+import pandas as pd
+import pytest
+import race
+
+from tests.conftest import ROOT
+from workflow.site import speed_page
+
+ROW = {
+    "group": "cams", "network": "squeezenet1_0", "batch": 1, "labels": 3, "size": 224, "repeats": 3, "warm": True,
+    "seconds": {"ours": 2.2, "pytorch-grad-cam": 22.0, "limit": 2.0},
+    "ratios": {"ours / limit": [1.1, 1.0, 1.2], "ours, cam / limit": [1.3, 1.0, 1.4],
+               "pytorch-grad-cam / ours": [10.0, 9.0, 11.0]},
+}  # fmt: skip
+
+
+def test_ratios_are_those_within_a_round():
+    measured = {"ours": [1.0, 10.0, 3.0], "limit": [1.0, 5.0, 2.0]}  # medians 3 and 2, but rounds 1, 2 and 1.5
+    assert race.ratio(measured, "ours", "limit") == (1.5, 1.0, 2.0)
+
+
+def test_calls_take_turns_and_the_first_round_is_not_counted():
+    order = []
+    found = race.race({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b"] * 3 and [len(times) for times in found.values()] == [2, 2]
+    race.race({"a": lambda: order.append("c")}, 1, warm=False)
+    assert order.count("c") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process reset its record of memory")
+def test_memory_is_seen_though_more_was_held_before():
+    bytearray(400 << 20)
+    held = race.extra(lambda: bytes(bytearray(b"x") * (100 << 20)))
+    assert 90 << 20 < held < 350 << 20
+
+
+@pytest.mark.parametrize(("power", "constant"), [(0, 3.0), (1, 0.1), (2, 5.0)])
+def test_the_exponent_of_a_power_is_the_power(power, constant):
+    values = {q: constant * q**power for q in (1, 2, 8, 32)}
+    assert math.isclose(growth.exponent(values), power, abs_tol=1e-9)
+
+
+def test_a_promise_that_is_not_kept_is_named_with_the_worst_method():
+    lines = bench.verdicts([ROW], [{"network": "resnet50", "group": "score_cam", "MiB": 401.0}])
+    assert any("ours / limit" in line and "1.30" in line and line.endswith("NOT KEPT") for line in lines)
+    assert any("pytorch-grad-cam" in line and "10.00" in line and line.endswith("  kept") for line in lines)
+    assert any("401  NOT KEPT" in line for line in lines)
+
+
+@pytest.fixture
+def staged(tmp_path):
+    for name in ("assets", "data/results/bench", "data/results/gpu"):
+        (tmp_path / name).mkdir(parents=True)
+    origin = {
+        "git": "3c2bfa9fcf",
+        "versions": {"torch": "2.15.0"},
+        "device": "a machine",
+        "wall_s": 60,
+        "threads": 2,
+    }
+    rows = [ROW, {**ROW, "batch": 16}, {**ROW, "labels": 10}]
+    held = [{"network": "wide", "group": "score_cam", "who": "ours", "channels": k, "MiB": 90.0} for k in (8, 16)]
+    record = origin | {"samples": True, "contract": ["cams kept"], "times": rows, "memory": held}
+    (tmp_path / "data/results/bench/cpu-x.json").write_text(json.dumps(record))
+    engine = {"runs": 9, "seconds per run": 1.26, "seconds of a batch of one": 6, "seconds of a finished batch": 3}
+    (tmp_path / "data/results/bench/engine.json").write_text(json.dumps(origin | engine))
+    return tmp_path
+
+
+def test_the_page_shows_every_row_with_its_worst_ratio_and_draws_the_curves(staged):
+    text = speed_page.speed_part(staged)
+    assert text.count("1.30 [1.00, 1.40]") == 3 and text.count("10.00 [9.00, 11.00]") == 3
+    assert "Grad-CAM, squeezenet1_0, 16 images of 224 px, 3 labels" in text and speed_page.NO_GPU in text
+    assert "A run that does nothing takes 1.3 s" in text
+    drawn = {path.name for path in (staged / "assets").iterdir()}
+    assert drawn == {f"speed-{what}-cpu-x.png" for what in ("cams", "batch", "memory")}
+
+
+def test_curves_are_over_the_limit_of_the_first_point():
+    rows = [ROW, {**ROW, "labels": 10, "seconds": {"ours": 3.0, "limit": 4.0}}]
+    table = speed_page._curves(rows, "labels").set_index(["method", "at"])["value"]
+    expected = {
+        ("ours", 3): 1.1,
+        ("ours", 10): 1.5,
+        ("pytorch-grad-cam", 3): 11.0,
+        ("limit", 3): 1,
+        ("limit", 10): 2,
+    }
+    pd.testing.assert_series_equal(table.sort_index(), pd.Series(expected).sort_index(), check_names=False)
+
+
+def test_the_gpus_command_runs_and_its_record_fits_the_page(staged):
+    command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--tiny", "--no-store"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    parts = {}
+    for line in done.stdout.splitlines():
+        name, value = line.split(": ", 1)
+        parts[name.rsplit(" (", 1)[0]] = json.loads(value)
+    assert max(parts["maps, largest difference from the CPU's"].values()) < 1e-4
+    assert 0 < parts["bfloat16"]["largest difference"] < 0.2
+    origin = {"command": "python benchmarks/gpu.py", "device": "a GPU", "git": "3c2b", "versions": {}}
+    (staged / "data/results/gpu/x.json").write_text(json.dumps(origin | parts))
+    text = speed_page.speed_part(staged)
+    assert "hours for 2,510 images" in text and "score-cam / forwards" in text and speed_page.NO_GPU not in text

@@ -1,0 +1,300 @@
+"""The claims' verdicts on runs made by hand, whose answers are known without the tests' code."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import fbeta_score
+
+from cam_utils import claims, runs
+from cam_utils.claims import heads
+from cam_utils.claims.evidence import row
+from cam_utils.evaluation import miou, results
+
+METHODS = list(results.PAPER_METHODS)
+BASE = {"cam": 0.5, "grad-cam++": 0.4, "score-cam": 0.3, "minmax-cam": 0.7, "d-minmax-cam": 0.71}
+
+
+def write(folder, chapter, parameters, facts=None, **tables):
+    """Return a finished run with these tables."""
+    for name, table in tables.items():
+        runs.save(folder / f"{name}.parquet", table)
+    runs.save(folder / "facts.json", facts or {})
+    runs.write_run(folder, parameters, 0.0, chapter=chapter)
+    return runs.Run(folder, json.loads((folder / "run.json").read_text()))
+
+
+def pairs(n=12, scenes="digits", head="linear", values=BASE, spread=0.02, **columns):
+    """Return a pairs table of n images with the labels 0 and 1; every score metric is the method's value.
+
+    The values of image i are off by up to `spread`, alike for all methods: paired differences are exact.
+    """
+    rows = []
+    for image in range(n):
+        off = spread * (2 * image / max(n - 1, 1) - 1)
+        for label in (0, 1):
+            for method, value in values.items():
+                score = dict.fromkeys(results.SCORE_METRICS, value + off)
+                rows.append({"image_index": image, "label": label, "method": method, **score})
+    flags = dict.fromkeys(("in_predicted", "in_annotated", "is_annotated"), True)
+    constant = {"set_size": 2, "p_masked": 0.5, "p_complement": 0.5, "scenes": scenes, "head": head}
+    return pd.DataFrame(rows).assign(**flags | constant | columns)
+
+
+def minmax_run(folder, table, facts=None, head="linear", seed=0, **more):
+    """Return a run of the MinMax-CAM chapter."""
+    parameters = {"dataset": "digits", "architecture": "digits", "seed": seed, "head": head}
+    return write(folder, "minmax_cam", parameters | {"output": str(folder)}, facts, pairs=table, **more)
+
+
+def verdicts(judged, claim):
+    """Return {part: verdict} of a claim."""
+    rows = judged[judged["claim"] == claim]
+    return dict(zip(rows["part"], rows["verdict"], strict=True))
+
+
+def test_every_claim_of_the_specification_is_there_once():
+    expected = [f"{letter}{i}" for letter, n in (("C", 19), ("R", 11), ("S", 6), ("E", 3)) for i in range(1, n + 1)]
+    assert list(claims.CLAIMS) == expected
+    for name, claim in claims.CLAIMS.items():
+        assert claim.id == name and claim.chapter in claims.SETTINGS
+        for words in (claim.statement, claim.evidence, claim.needs):
+            assert len(words) > 10, name
+        assert claim.statement.endswith(".") and claim.evidence.endswith("."), name
+
+
+def test_without_runs_of_the_chapters_nothing_is_judged(tmp_path):
+    pd.testing.assert_frame_equal(judged := claims.judge([]), claims.judge([write(tmp_path, "elsewhere", {})]))
+    assert list(judged) == list(claims.COLUMNS)
+    assert list(judged["claim"]) == list(claims.CLAIMS) and set(judged["verdict"]) == {"not run"}
+    assert judged["reason"].str.len().gt(10).all() and judged["value"].isna().all()
+    assert list(judged["part"]) == [claim.statement for claim in claims.CLAIMS.values()]
+
+
+def test_verdicts_known_by_hand(tmp_path):
+    judged = claims.judge([minmax_run(tmp_path / "a", pairs())])
+    assert verdicts(judged, "C4") == {"MinMax has lower %AR than CAM": "fails"}  # 0.7 is above 0.5
+    assert verdicts(judged, "C5")["MinMax has higher %ADO than CAM"] == "holds"
+    assert verdicts(judged, "C5")["MinMax has lower %ARO than CAM"] == "fails"
+    assert set(verdicts(judged, "C13")) == {claims.CLAIMS["C13"].statement}  # no kernel-usage head here
+    found = judged[judged["claim"] == "C4"].iloc[0]
+    assert found["value"] == pytest.approx(20) and found["unit"] == "points" and found["wanted"] == -1
+    assert found["low"] == pytest.approx(20) and found["n_images"] == 12
+    assert list(found[["setting", "network", "head", "runs"]]) == ["digits / linear", "digits", "linear", "a"]
+
+
+def test_an_interval_around_zero_is_undecided(tmp_path):
+    table = pairs()
+    noise = np.where(table["image_index"] % 2, 0.1, -0.1) * (table["method"] == "minmax-cam")
+    table["average_retention"] = 0.5 + noise
+    judged = claims.judge([minmax_run(tmp_path / "a", table)])
+    assert verdicts(judged, "C4") == {"MinMax has lower %AR than CAM": "undecided"}
+
+
+def test_few_images_decide_nothing(tmp_path):
+    few, enough = (claims.judge([minmax_run(tmp_path / str(n), pairs(n=n))]) for n in (9, 10))
+    assert set(few.loc[few["claim"] == "C5", "verdict"]) == {"undecided"}
+    assert set(enough.loc[enough["claim"] == "C5", "verdict"]) == {"holds", "fails"}
+    assert few.loc[few["claim"] == "C5", "n_images"].eq(9).all()
+
+
+def test_the_difference_is_that_of_the_results_module(tmp_path):
+    generator = np.random.default_rng(0)
+    table = pairs(n=20)
+    for metric in results.SCORE_METRICS:
+        table[metric] = generator.random(len(table))
+    judged = claims.judge([minmax_run(tmp_path / "a", table)])
+    expected = results.differences(table, "cam").set_index(["method", "metric"])
+    for claim, part, method, metric in (
+        ("C2", "MinMax has lower %IC than CAM", "minmax-cam", "increase_in_confidence"),
+        ("C6", "D-MinMax has lower F1- than CAM", "d-minmax-cam", "f1_minus"),
+    ):
+        found = judged[(judged["claim"] == claim) & (judged["part"] == part)].iloc[0]
+        ends = ["value", "low", "high"]
+        np.testing.assert_allclose(
+            found[ends].astype(float), 100 * expected.loc[(method, metric), ends].astype(float)
+        )
+
+
+def test_a_margin_is_what_the_interval_must_leave():
+    draws = np.array([0.004, 0.003, 0.005])  # 0.4 points
+    assert row({}, "", draws, -1, 50, margin=0.53)["verdict"] == "holds"
+    assert row({}, "", draws, -1, 50, margin=0.45)["verdict"] == "undecided"
+    assert row({}, "", draws, -1, 50)["verdict"] == "fails"
+
+
+def test_claims_about_the_best_of_several_methods(tmp_path):
+    table = pairs(head="kernel-usage")
+    table.loc[table["method"] == "cam", "increase_in_confidence"] += 0.5  # CAM is now the highest
+    judged = claims.judge([minmax_run(tmp_path / "a", table)])
+    assert set(verdicts(judged, "C1").values()) == set(verdicts(judged, "C17").values()) == {"fails"}
+    assert verdicts(judged, "C13") == {"D-MinMax has the lowest F1-": "fails"}  # F1- of 0.71 and 0.3
+    assert verdicts(judged, "C15") == {"MinMax or D-MinMax has the highest F1+": "holds"}
+    assert set(verdicts(judged, "C16").values()) == {"holds"} and len(verdicts(judged, "C16")) == 5  # 1 of 2 points
+    alone = claims.judge([minmax_run(tmp_path / "alone", table.assign(set_size=1))])
+    assert set(verdicts(alone, "C16").values()) == {"undecided"}  # one label: the forms cannot differ
+
+
+WEIGHTS = {"skewness": 0.0, "mean |correlation|": 0.4, "shared top-10 kernels": 3.0, "negative (%)": 50.0}
+POSITIVE = {"skewness": 2.0, "mean |correlation|": 0.1, "shared top-10 kernels": 4.0, "negative (%)": 10.0}
+
+
+def two_heads():
+    """Return pairs, predictions and facts of both heads."""
+    raised = {method: value + 0.1 for method, value in BASE.items()}
+    tables = {"linear": pairs(), "kernel-usage": pairs(head="kernel-usage", values=raised)}
+    every = pd.DataFrame({"image_index": range(40), "label": 0, "annotated": True, "scenes": "digits"})
+    wrong = {"linear": every["image_index"] % 2 == 0, "kernel-usage": every["image_index"] < 0}
+    predictions = {head: every.assign(predicted=~wrong[head], head=head) for head in tables}
+    facts = {"linear": {"digits / linear": WEIGHTS}, "kernel-usage": {"digits / kernel-usage": POSITIVE}}
+    return tables, predictions, facts
+
+
+def test_heads_in_one_run_or_in_two_give_the_same_rows(tmp_path):
+    tables, predictions, facts = two_heads()
+    one = minmax_run(
+        tmp_path / "both", pd.concat(tables.values()), {"weights": facts["linear"] | facts["kernel-usage"]}, "both",
+        predictions=pd.concat(predictions.values()),
+    )  # fmt: skip
+    two = [
+        minmax_run(tmp_path / head, tables[head], {"weights": facts[head]}, head, predictions=predictions[head])
+        for head in tables
+    ]
+    together, apart = claims.judge([one]), claims.judge(two[::-1])
+    compared = [name for name in claims.COLUMNS if name != "runs"]
+    about = ["C11", "C12", "C18", "C19"]
+    together, apart = (t[t["claim"].isin(about)].reset_index(drop=True) for t in (together, apart))
+    pd.testing.assert_frame_equal(together[compared], apart[compared])
+    assert set(together["runs"]) == {"both"} and set(apart["runs"]) == {"linear, kernel-usage"}
+    assert len(verdicts(apart, "C11")) == 10 and set(verdicts(apart, "C11").values()) == {"holds"}
+    assert set(verdicts(apart, "C12").values()) == {"fails"}
+    assert list(verdicts(apart, "C18").values()) == ["holds"]
+    assert list(verdicts(apart, "C19").values()) == ["holds", "holds", "fails", "holds"]
+    assert set(apart["head"]) == {"both"} and set(apart["setting"]) == {"digits"}
+
+
+def test_heads_of_other_seeds_are_not_compared(tmp_path):
+    tables, _, _ = two_heads()
+    found = [minmax_run(tmp_path / h, table, head=h, seed=seed) for seed, (h, table) in enumerate(tables.items())]
+    judged = claims.judge(found)
+    assert set(judged.loc[judged["claim"] == "C11", "verdict"]) == {"not run"}
+    assert set(judged.loc[judged["claim"] == "C5", "seed"]) == {0, 1}
+
+
+def test_f_scores_are_those_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    predicted, annotated = generator.random((2, 30, 4)) > 0.5
+    i, c = (predicted | annotated).nonzero()
+    either = {"image_index": i, "label": c, "predicted": predicted[i, c], "annotated": annotated[i, c]}
+    for beta in (1, 2):
+        found = heads.f_scores({"one": pd.DataFrame(either)}, beta=beta, resamples=3)["one"]
+        assert found[0] == pytest.approx(fbeta_score(annotated, predicted, beta=beta, average="weighted"))
+
+
+def test_identities_are_read_from_the_table_and_the_facts(tmp_path):
+    measured = {"setting": "digits / linear", "images": 32, "two_label_images": 12, "overlap": 1e-9}
+    measured["deviation"] = {"Grad-CAM": 1e-6, "MinMax-Grad-CAM": 0.1}
+    table = pairs(set_size=1)
+    table.loc[table["method"] == "d-minmax-cam", "p_masked"] += 0.01
+    table[["average_drop", "average_retention"]] = 0.5
+    judged = claims.judge([minmax_run(tmp_path / "a", table, {"identities": measured})])
+    assert list(verdicts(judged, "E1").values()) == ["holds", "fails"]
+    assert list(verdicts(judged, "E2").values()) == ["holds"]
+    assert list(verdicts(judged, "E3").values()) == ["holds", "fails"]
+    without = claims.judge([minmax_run(tmp_path / "b", pairs())])  # no label alone, no facts
+    assert set(without.loc[without["claim"].isin(["E1", "E2", "E3"]), "verdict"]) == {"not run"}
+
+
+def test_a_run_without_predicted_pairs_answers_nothing(tmp_path):
+    judged = claims.judge([minmax_run(tmp_path / "a", pairs(in_predicted=False))])
+    assert set(judged.loc[judged["claim"] == "C5", "verdict"]) == {"not run"}
+
+
+def counted(hits, n=12):
+    """Return a table of pixel counts: every method's maps of two classes have these hits out of 100 true pixels."""
+    rows = [
+        {"image_index": i, "image": str(i), "label": c, "class": "ab"[c], "method": method, "truth": 100,
+         "area_0.15": 100, "hit_0.15": hit + i % 3}
+        for i in range(n) for c in (0, 1) for method, hit in hits.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def counts_run(folder, hits, **changed):
+    """Return a run of the representative-class chapter."""
+    parameters = {"dataset": "digits", "architecture": "digits", "seed": 0, "threshold": 0.15, "split": "val"}
+    parameters |= {"finetune": "heads"} | changed
+    return write(folder, "representative_cam", parameters, pairs=counted(hits))
+
+
+RULES = {
+    "Baseline": 50, "Baseline+A": 60, "Random+F": 40, "Random+A+F": 55, "S-1+F": 52, "S-1+A+F": 54, "All+F": 50,
+    "Rank-a+A+F": 58, "Rank-b+A+F": 53, "S-2+A+F": 50, "S-3+A+F": 50, "S-4+A+F": 50, "vs a": 30, "vs b": 70,
+}  # fmt: skip
+
+
+def test_rules_are_compared_by_their_miou(tmp_path):
+    judged = claims.judge([counts_run(tmp_path / "a", RULES)])
+    assert verdicts(judged, "R4") == {"A helps Random+F": "holds", "A helps S-1+F": "holds"}
+    assert verdicts(judged, "R4'") == {"A helps the baseline as well": "holds"}
+    assert verdicts(judged, "R5") == {"Random+F beats the baseline": "fails", "S-1+F beats the baseline": "holds"}
+    assert verdicts(judged, "R6") == {"S-1+A+F is the best rule (next: Rank-a+A+F)": "fails"}
+    assert list(verdicts(judged, "R7").values()) == ["fails"]
+    assert list(verdicts(judged, "R1").values()) == ["undecided"]  # six images of odd index
+    assert verdicts(judged, "R3") == {"most of the 4 single pairs beat Grad-CAM": "undecided"}  # just half of them
+    assert set(judged.loc[judged["claim"].isin(["R8", "R10", "R11"]), "verdict"]) == {"not run"}
+    expected = miou.differences(counted(RULES), [("S-1+A+F", "Baseline")]).iloc[0]
+    found = judged[judged["part"] == "S-1+A+F beats the baseline"].iloc[0]
+    np.testing.assert_allclose([found["value"], found["low"]], [100 * expected["value"], 100 * expected["low"]])
+
+
+def test_networks_are_compared_across_runs(tmp_path):
+    options = {"dataset": "coco2017", "weights": "imagenet"}
+    small = counts_run(tmp_path / "small", RULES, architecture="resnet18", **options)
+    large = counts_run(
+        tmp_path / "large", RULES | {"Baseline": 45, "Rank-a+A+F": 50, "Rank-b+A+F": 50}, architecture="resnet101",
+        **options,
+    )  # fmt: skip
+    other = counts_run(tmp_path / "other", RULES, architecture="resnet152", dataset="voc2012")
+    judged = claims.judge([large, other, small])
+    assert verdicts(judged, "R11") == {"the baseline of resnet101 beats that of resnet18": "fails"}
+    assert set(verdicts(judged, "R8").values()) == {"holds"} and len(verdicts(judged, "R8")) == 2
+    assert judged.loc[judged["claim"] == "R8", "network"].eq("resnet18, resnet101").all()
+    assert judged.loc[judged["claim"] == "R10", "dataset"].eq("coco2017").all()
+    assert set(claims.judge([small])[lambda t: t["claim"].isin(["R8", "R11"])]["verdict"]) == {"not run"}
+
+
+def smoothed_tables(n=12):
+    """Return the pairs table and the variants of a run of the SS-CAM chapter."""
+    values = {"grad-cam": 0.5, "grad-cam++": 0.4, "score-cam": 0.2, "ss-cam": 0.3, "ss-cam-mean": 0.9}
+    table = pairs(n, values=values, energy_in_box=np.nan)
+    forms = {"Algorithm 1: as printed": 0.3, "Algorithm 1: mean instead of max": 0.3, "sigma = 0.1": 0.9}
+    forms |= {"one pass, no softmax: as printed": 0.6, "one pass, no softmax: mean instead of max": 0.7}
+    forms |= {"Score-CAM: softmax of the increases": 0.4, "sigma = 8": 0.1, "N = 35": 0.6, "N = 5": 0.5}
+    columns = ["AD", "AI", "energy", "area", "r_score_cam", "r_grad_cam", "r_plain", "r_scores"]
+    variants = pd.DataFrame({"variant": np.repeat(list(forms), n), "image_index": list(range(n)) * len(forms)})
+    return table, variants.assign(**dict.fromkeys(columns, variants["variant"].map(forms)))
+
+
+def test_smoothed_forms_and_sweeps(tmp_path):
+    table, variants = smoothed_tables()
+    parameters = {"dataset": "imagenet", "network": "resnet18", "seed": 0}
+    judged = claims.judge([write(tmp_path / "a", "ss_cam", parameters, pairs=table, variants=variants)])
+    assert list(verdicts(judged, "S1").values()) == ["holds", "holds", "fails"]
+    assert list(verdicts(judged, "S1'").values()) == ["holds"]
+    assert list(verdicts(judged, "S3").values()) == ["not run"]  # no boxes
+    assert list(verdicts(judged, "S4").values()) == ["holds"]
+    assert list(verdicts(judged, "S4'").values()) == ["undecided", "undecided", "holds", "fails"]  # AD, energy
+    assert list(verdicts(judged, "S5").values()) == ["holds", "fails"]
+    assert list(verdicts(judged, "S5'").values()) == ["fails"]
+    assert verdicts(judged, "S6") == {"N = 35 has more energy in the object than N = 5, in Algorithm 1": "holds"}
+    assert set(judged[judged["claim"] == "S5"]["unit"]) == {"correlation"}
+    assert judged[judged["claim"] == "S6"]["value"].item() == pytest.approx(10)
+
+
+def test_texts_show_value_interval_and_sign():
+    assert claims.text(row({}, "", np.array([0.5, 0.4, 0.6]), +1, 50, unit="%")) == "50% [40, 60]"
+    near_zero = row({}, "", np.array([-0.0002, -0.0004, 0.0004]), +1, 50)
+    assert claims.text(near_zero).startswith("-0.020 [-0.0")
+    assert claims.text(row({}, "", 0.00012, -1, 50, unit="number")) == "0.00012"

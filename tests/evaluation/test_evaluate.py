@@ -1,0 +1,259 @@
+"""The pass over a dataset: against the protocol written as loops, killed and resumed, and its front door."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cam_utils import data, maps
+from cam_utils.evaluation import evaluate, store
+from cam_utils.methods import cams
+from cam_utils.networks import models
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return data.load("digits", "val", n=24)
+
+
+@torch.no_grad()
+def _reference_protocol(model, scenes, method):
+    """SPEC P1.e, one pair at a time, with scalars."""
+    rows = []
+    for i, sample in enumerate(scenes):
+        x = model.preprocess(sample.image[None])
+        a, p = model.features(x), model(x).sigmoid()[0]
+        w = model.head.weight
+        predicted, annotated = p > 0.5, sample.labels > 0
+        for kind, present in (("predicted", predicted), ("annotated", annotated)):
+            labels = present.nonzero()[:, 0].tolist()
+            for c in labels:
+                others = [n for n in labels if n != c]
+                alpha = w[c].clone()
+                if method == "minmax-cam" and others:
+                    alpha -= w[others].mean(0)
+                m = maps.minmax((alpha[:, None, None] * a[0]).sum(0, keepdim=True).relu())
+                m = maps.upsample(m, x.shape[-2:])[0]
+                o, oc = model(x * m).sigmoid()[0], model(x * (1 - m)).sigmoid()[0]
+                drop, cut = ((p - s).clamp(min=0) / p for s in (o, oc))
+                row = {
+                    "image_index": i,
+                    "label": c,
+                    "kind": kind,
+                    "p": p[c],
+                    "p_masked": o[c],
+                    "p_complement": oc[c],
+                }
+                row |= {"increase_in_confidence": float(p[c] < o[c]), "average_drop": drop[c]}
+                row |= {"average_drop_others": drop[others].mean() if others else np.nan}
+                row |= {"average_retention": cut[c]}
+                row |= {"average_retention_others": cut[others].mean() if others else np.nan}
+                rows.append({k: v if isinstance(v, (str, int)) else float(v) for k, v in row.items()})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("method", ["cam", "minmax-cam"])
+def test_equals_the_protocol_written_as_loops(model, scenes, method):
+    table = evaluate.evaluate(model, scenes, [method], progress=False, batch_size=5, chunk=7)
+    expected = _reference_protocol(model, scenes, method)
+    for kind, wanted in expected.groupby("kind"):
+        ours = table[table[f"in_{kind}"]].sort_values(["image_index", "label"])
+        assert len(ours) == len(wanted)
+        for column in wanted.columns.drop("kind"):
+            np.testing.assert_allclose(ours[column], wanted[column], rtol=1e-3, atol=1e-5, err_msg=column)
+
+
+def test_the_table_has_each_pair_once_per_set_and_method(model, scenes):
+    table = evaluate.evaluate(model, scenes, ["cam", "d-minmax-cam", "grad-cam++"], progress=False)
+    p = evaluate.predict(model, scenes)
+    for method, rows in table.groupby("method"):
+        assert not rows.duplicated(["image_index", "label", "in_predicted"]).any(), method
+        predicted = rows[rows["in_predicted"]]
+        assert len(predicted) == int((p > 0.5).sum())
+        assert rows["in_annotated"].sum() == int(scenes.labels.sum())
+        annotated = rows[rows["is_annotated"]].drop_duplicates(["image_index", "label"])
+        assert len(annotated) <= int(scenes.labels.sum())
+    assert table.loc[table["is_annotated"], "energy_in_mask"].notna().mean() > 0.9
+    assert table.loc[~table["is_annotated"], "energy_in_mask"].isna().all()
+
+
+def test_workers_that_decode_ahead_change_nothing(model, scenes):
+    how = {"methods": ["cam"], "batch_size": 2, "progress": False}
+    pd.testing.assert_frame_equal(
+        evaluate.evaluate(model, scenes, workers=2, **how), evaluate.evaluate(model, scenes, **how)
+    )
+
+
+def test_batch_size_and_chunk_change_nothing(model, scenes):
+    first = evaluate.evaluate(model, scenes, ["score-cam"], progress=False, batch_size=4, chunk=8)
+    second = evaluate.evaluate(model, scenes, ["score-cam"], progress=False, batch_size=24, chunk=100)
+    keys = ["image_index", "label", "in_predicted"]
+    first, second = (t.sort_values(keys).reset_index(drop=True) for t in (first, second))
+    pd.testing.assert_frame_equal(first, second, rtol=1e-3, atol=1e-5)
+
+
+WORKER = """
+import sys, torch
+from cam_utils import data, evaluate, models
+torch.set_num_threads(1)
+model = models.build("digits", 10, seed=1, bias=0.3)
+scenes = data.load("digits", "val", n=40)
+evaluate.evaluate(model, scenes, ["cam", "score-cam"], folder=sys.argv[1], batch_size=2, progress=False)
+print("finished")
+"""
+
+
+def test_killed_in_the_middle_and_started_again_gives_the_same_table(tmp_path):
+    def start(folder):
+        return subprocess.Popen([sys.executable, "-c", WORKER, str(folder)], stdout=subprocess.PIPE)
+
+    whole = start(tmp_path / "whole")
+    assert b"finished" in whole.communicate(timeout=240)[0]
+    killed = tmp_path / "killed"
+    for wanted in (2, 5):
+        process = start(killed)
+        deadline = time.time() + 120
+        while len(list(killed.glob("parts/*.parquet"))) < wanted and time.time() < deadline:
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        assert not (killed / "pairs.parquet").exists()
+        assert wanted <= len(list(killed.glob("parts/*.parquet"))) < 20
+    last = start(killed)
+    assert b"finished" in last.communicate(timeout=240)[0]
+    tables = [pd.read_parquet(tmp_path / name / "pairs.parquet") for name in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6)
+    assert not tables[1].duplicated(["image_index", "label", "method", "in_predicted"]).any()
+    assert not list(killed.rglob("*.partial")) and not list(killed.glob("parts/*"))
+
+
+def test_a_resumed_run_does_not_redo_a_complete_part(model, scenes, tmp_path, monkeypatch):
+    original, done = evaluate.evaluate_batch, []
+
+    def counting(*args, **options):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(args[1].ids)
+        return original(*args, **options)
+
+    monkeypatch.setattr(evaluate, "evaluate_batch", counting)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, batch_size=6, progress=False)
+    monkeypatch.setattr(evaluate, "evaluate_batch", lambda *a, **o: done.append(a[1].ids) or original(*a, **o))
+    table = evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, batch_size=6, progress=False)
+    assert [name for ids in done for name in ids] == scenes.ids
+    pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "pairs.parquet"))
+
+
+def test_a_folder_of_another_evaluation_is_refused(model, scenes, tmp_path):
+    evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, progress=False)
+    with pytest.raises(
+        ValueError, match=r"rows of another evaluation \(different: methods\); choose another folder"
+    ):
+        evaluate.evaluate(model, scenes, ["grad-cam"], folder=tmp_path, progress=False)
+
+
+def test_a_model_for_other_classes_is_refused(scenes):
+    with pytest.raises(ValueError, match="the model has 80 labels, the dataset 10"):
+        evaluate.evaluate(models.build("digits", 80), scenes, ["cam"])
+
+
+SHARD = """
+import sys, torch
+from cam_utils import data, evaluate, models
+torch.set_num_threads(1)
+model = models.build("digits", 10, seed=1, bias=0.3)
+scenes = data.load("digits", "val", n=20)
+i = int(sys.argv[2])
+rows = evaluate.evaluate(model, scenes, ["cam"], folder=sys.argv[1], batch_size=3, shard=(i, 2), progress=False)
+assert len(rows) and (rows["image_index"] // 3 % 2 == i).all()
+"""
+
+
+def test_two_processes_share_an_evaluation_and_every_pair_is_there_once(tmp_path):
+    started = [subprocess.Popen([sys.executable, "-c", SHARD, str(tmp_path), str(i)]) for i in range(2)]
+    assert [process.wait(timeout=240) for process in started] == [0, 0]
+    together = store.gather(tmp_path)
+    scenes = data.load("digits", "val", n=20)
+    alone = evaluate.evaluate(
+        models.build("digits", 10, seed=1, bias=0.3), scenes, ["cam"], batch_size=3, progress=False
+    )
+    pd.testing.assert_frame_equal(together, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_gathering_names_the_parts_that_are_missing_or_twice(model, scenes, tmp_path):
+    evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, batch_size=4, shard=(1, 2), progress=False)
+    with pytest.raises(ValueError, match=r"lacks 3 of 6 parts: 0, 2, 4; run their shards"):
+        store.gather(tmp_path)
+    parts = tmp_path / "parts"
+    for i in (0, 2, 4):
+        shutil.copy(parts / "000001.parquet", parts / f"{i:06d}.parquet")
+    with pytest.raises(ValueError, match="more than once"):
+        store.gather(tmp_path)
+    assert not (tmp_path / "pairs.parquet").exists()
+    with pytest.raises(FileNotFoundError, match="no evaluation in"):
+        store.gather(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("shard", "folder"), [((2, 2), "here"), ((0, 2), None)])
+def test_a_shard_that_is_none_is_refused(model, scenes, shard, folder):
+    with pytest.raises(ValueError, match=r"expected a shard \(i, n\) with 0 <= i < n, and a folder"):
+        evaluate.evaluate(model, scenes, ["cam"], shard=shard, folder=folder)
+
+
+def test_ss_cams_options_reach_it_and_are_part_of_the_plan(model, scenes, tmp_path):
+    def run(folder, **smoothing):
+        return evaluate.evaluate(
+            model, data.Drawn(scenes, 2), ["ss-cam"], smoothing=smoothing, folder=folder, progress=False
+        )
+
+    plain = run(None, draws=1, sigma=0.0)
+    assert not np.allclose(plain["p_masked"], run(None, draws=1, sigma=0.5, softmax=False)["p_masked"])
+    run(tmp_path, draws=1)
+    with pytest.raises(ValueError, match="different: smoothing"):
+        run(tmp_path, draws=2)
+
+
+def test_an_extra_method_gets_every_column_and_sees_the_sets(model, scenes):
+    def minmax(network, images, pairs):
+        return cams.minmax_cam(network.features(images), network.head.weight, pairs)
+
+    table = evaluate.evaluate(model, scenes, ["minmax-cam"], extra={"mine": minmax}, progress=False)
+    own, mine = (table[table["method"] == name].drop(columns="method") for name in ("minmax-cam", "mine"))
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), mine.reset_index(drop=True), atol=1e-5)
+    assert len(mine) > 24
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"cam": lambda model, x, pairs: x[pairs.image, 0]}, "expected a new name for an extra method, got 'cam'"),
+        (
+            {"mine": lambda model, x, pairs: x[pairs.image]},
+            r"expected finite maps \(\d+,H,W\) from .* mine, got \(",
+        ),
+        (
+            {"mine": lambda model, x, pairs: x[:1, 0] * torch.nan},
+            r"expected finite maps .* from .* mine, got \(1, ",
+        ),
+        ({"mine": lambda model, x, pairs: None}, "from the extra method mine, got NoneType"),
+    ],
+)
+def test_an_extra_method_that_gives_no_maps_is_named(model, scenes, extra, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.evaluate(model, scenes, ["cam"], extra=extra, progress=False)
+
+
+def test_extra_methods_are_part_of_the_plan(model, scenes, tmp_path):
+    few, extra = data.Drawn(scenes, 2), {"mine": lambda model, x, pairs: x[pairs.image, 0]}
+    evaluate.evaluate(model, few, ["cam"], folder=tmp_path, extra=extra, progress=False)
+    with pytest.raises(ValueError, match="different: methods"):
+        evaluate.evaluate(model, few, ["cam"], folder=tmp_path, progress=False)

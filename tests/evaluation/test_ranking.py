@@ -1,0 +1,130 @@
+"""Ranks, tests and agreement: cases by hand, scipy on its own, and relations that random maps must show."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from cam_utils.evaluation import ranking
+
+
+def pairs_table(values, **metrics):
+    """One label per image: {method: values of average_drop}, other metrics constant or given likewise."""
+    rows = []
+    for method, drops in values.items():
+        for i, drop in enumerate(drops):
+            row = {"image_index": i, "label": i % 2, "method": method, "set_size": 2, "is_zero": False}
+            row |= {"in_annotated": True, "in_predicted": True, "is_annotated": True, "average_drop": drop}
+            rows.append(row | {name: column[method][i] for name, column in metrics.items()})
+    return pd.DataFrame(rows)
+
+
+def test_an_image_counts_once_however_many_labels_it_has():
+    table = pairs_table({"a": [0.2, 0.4, 0.9]}).assign(image_index=[0, 0, 1], label=[0, 1, 0])
+    assert ranking.per_image(table, "average_drop")["a"].tolist() == pytest.approx([0.3, 0.9])
+
+
+def test_a_zero_maps_undefined_energy_is_the_worst_and_others_are_left_out():
+    energy = {"a": [np.nan, 0.5, np.nan], "b": [0.2, 0.6, np.nan]}
+    table = pairs_table({"a": [0.0] * 3, "b": [0.0] * 3}, energy_in_mask=energy, energy_in_others=energy)
+    table["is_zero"] = [True, False, False, False, False, False]
+    assert ranking.per_image(table, "energy_in_mask").to_numpy().tolist() == [[0.0, 0.2], [0.5, 0.6]]
+    assert ranking.per_image(table, "energy_in_others").to_numpy().tolist() == [[1.0, 0.2], [0.5, 0.6]]
+
+
+def test_metrics_of_others_leave_out_labels_that_stand_alone():
+    others = {"a": [0.3, np.nan], "b": [0.4, np.nan]}
+    table = pairs_table({"a": [0.0] * 2, "b": [0.0] * 2}, average_drop_others=others)
+    table["set_size"] = [2, 1, 2, 1]
+    assert len(ranking.known_values(table, ["average_drop_others"])) == 2
+    with pytest.raises(ValueError, match="unknown metric 'average_dropp'; did you mean 'average_drop'"):
+        ranking.known_values(table, ["average_dropp"])
+    with pytest.raises(ValueError, match="no annotated pair has a value of average_drop_others"):
+        ranking.known_values(table.assign(set_size=1), ["average_drop_others"])
+
+
+def test_wilcoxon_holm_is_scipys_test_with_the_correction_by_hand():
+    rng = np.random.default_rng(0)
+    base = rng.random(30)
+    values = pd.DataFrame({"a": base, "b": base + 0.1 + 0.01 * rng.random(30), "c": rng.random(30)})
+    found = ranking.wilcoxon_holm(values).set_index(["first", "second"])
+    raw = {
+        pair: stats.wilcoxon(values[pair[0]], values[pair[1]], method="approx").pvalue
+        for pair in (("a", "b"), ("a", "c"), ("b", "c"))
+    }
+    order = sorted(raw, key=raw.get)
+    expected, highest = {}, 0.0
+    for k, pair in enumerate(order):
+        highest = max(highest, min(1.0, (3 - k) * raw[pair]))
+        expected[pair] = highest
+    for pair, p in expected.items():
+        assert found.loc[pair, "adjusted"] == pytest.approx(p, rel=1e-3)
+    assert found.loc[("a", "b"), "apart"] and not found.loc[("a", "c"), "apart"]
+
+
+def test_equal_methods_are_never_told_apart_and_share_their_rank():
+    base = np.random.default_rng(1).random(40)
+    values = pd.DataFrame({"a": base, "b": base + 1e-9, "c": base + 1})
+    tests = ranking.wilcoxon_holm(values).set_index(["first", "second"])["adjusted"]
+    assert tests["a", "b"] == 1 and tests["a", "c"] < 1e-4
+    assert ranking.average_ranks(values, -1).tolist() == [1.5, 1.5, 3.0]
+    assert ranking.groups(ranking.average_ranks(values, -1), ranking.wilcoxon_holm(values)) == [["a", "b"]]
+    assert ranking.friedman(values) < 1e-6
+    with pytest.raises(ValueError, match="expected 3 or more methods on 2 or more images, got 2 on 40"):
+        ranking.friedman(values[["a", "b"]])
+
+
+def test_a_bar_inside_another_is_not_drawn():
+    ranks = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
+    names = "abcd"
+    tests = pd.DataFrame([(x, y, (x, y) == ("a", "d")) for i, x in enumerate(names) for y in names[i + 1 :]])
+    tests.columns = ["first", "second", "apart"]
+    assert ranking.groups(ranks, tests) == [["a", "b", "c"], ["b", "c", "d"]]
+
+
+def test_methods_with_the_same_maps_are_found():
+    drops = np.random.default_rng(2).random(200)
+    energy = {"a": drops, "b": np.where(np.arange(200) == 7, 0.0, drops), "c": drops[::-1]}
+    table = pairs_table({"a": drops, "b": drops + 1e-5, "c": drops}, energy_in_mask=energy)
+    assert ranking.alike(table, ["average_drop", "energy_in_mask"]) == [["a", "b"], ["c"]]
+
+
+def test_spearman_is_scipys():
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, 5, (6, 20)).astype(float), rng.random((6, 20))
+    expected = [stats.spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(ranking.spearman(a, b), expected)
+    assert np.isnan(ranking.spearman(np.zeros(4), np.arange(4.0)))
+
+
+def test_a_metric_agrees_with_itself_and_the_sign_follows_what_is_wanted():
+    rng = np.random.default_rng(4)
+    quality = {m: (k + rng.random(40)) / 4 for k, m in enumerate("abc")}
+    lost = {m: 1 - q for m, q in quality.items()}
+    table = pairs_table(lost, energy_in_mask=quality, energy_in_others=quality)
+    found = ranking.agreement(table, ["average_drop"], ["energy_in_mask", "energy_in_others"], resamples=20)
+    found = found.set_index(["level", "truth"])
+    assert found["value"].xs("energy_in_mask", level="truth").to_numpy() == pytest.approx(1.0)
+    assert found["value"].xs("energy_in_others", level="truth").to_numpy() == pytest.approx(-1.0)
+    assert found.loc[("maps of a method", "energy_in_mask"), "n"] == 40
+    assert found.loc[("methods", "energy_in_mask"), "n"] == 3
+
+
+def test_levels_can_disagree():
+    """Methods with less drop have more energy, but within each of them the map with less drop has less."""
+    rng = np.random.default_rng(5)
+    noise = {m: rng.random(60) for m in "abcd"}
+    lost = {m: 0.2 * (3 - k) + 0.1 * noise[m] for k, m in enumerate("abcd")}
+    energy = {m: 0.2 * k + 0.1 * noise[m] for k, m in enumerate("abcd")}
+    found = ranking.agreement(pairs_table(lost, energy_in_mask=energy), ["average_drop"], ["energy_in_mask"])
+    found = found.set_index("level")
+    assert found.loc["methods", "value"] == pytest.approx(1)
+    assert found.loc["maps of a method", "high"] < -0.99
+    assert found.loc["maps of a pair", "low"] > 0.9
+
+
+def test_unrelated_metrics_have_intervals_around_zero():
+    rng = np.random.default_rng(6)
+    table = pairs_table({m: rng.random(80) for m in "abcdef"}, energy_in_mask={m: rng.random(80) for m in "abcdef"})
+    found = ranking.agreement(table, ["average_drop"], ["energy_in_mask"]).set_index("level")
+    assert ((found["low"] < 0) & (found["high"] > 0)).all()

@@ -1,0 +1,129 @@
+"""Averages by hand on a table of six pairs, the bootstrap against scikit-free theory, and the paper's numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cam_utils.evaluation import results
+
+
+def table(rows):
+    frame = pd.DataFrame(
+        rows,
+        columns=["image_index", "label", "set_size", "average_drop", "average_retention_others", "is_annotated"],
+    )
+    frame["average_retention"] = 1 - frame["average_drop"]
+    frame["average_drop_others"] = 1 - frame["average_retention_others"]
+    frame["increase_in_confidence"] = 0.0
+    return frame.assign(method="cam", in_predicted=True, in_annotated=frame["is_annotated"])
+
+
+@pytest.fixture
+def pairs():
+    nan = np.nan
+    return table(
+        [
+            (0, 0, 2, 0.2, 0.4, True),
+            (0, 1, 2, 0.4, 0.2, True),
+            (1, 0, 1, 0.0, nan, True),
+            (2, 0, 1, 0.1, nan, False),
+            (3, 1, 2, 0.8, 0.6, True),
+            (3, 2, 2, 0.5, 0.1, True),
+        ]
+    )
+
+
+def value(frame, metric, **options):
+    found = results.aggregate(frame, resamples=10, **options)
+    return found.set_index("metric").loc[metric, "value"]
+
+
+def test_macro_micro_and_weighted_by_hand(pairs):
+    assert value(pairs, "average_drop") == pytest.approx((0.1 + 0.6 + 0.5) / 3)
+    assert value(pairs, "average_drop", average="micro") == pytest.approx(2.0 / 6)
+    # annotated support: class 0 twice, class 1 twice, class 2 once
+    assert value(pairs, "average_drop", average="weighted") == pytest.approx((2 * 0.1 + 2 * 0.6 + 0.5) / 5)
+
+
+def test_single_detection_images_count_as_zero_or_not_at_all(pairs):
+    zero, skip = (value(pairs, "average_retention_others", singles=s) for s in ("zero", "skip"))
+    assert zero == pytest.approx(((0.4 + 0 + 0) / 3 + (0.2 + 0.6) / 2 + 0.1) / 3)
+    assert skip == pytest.approx((0.4 + 0.4 + 0.1) / 3)
+    assert value(pairs, "average_retention_others", multi_only=True) == pytest.approx(skip)
+
+
+def test_harmonic_mean_per_class_is_at_most_that_of_the_means(pairs):
+    per_class = value(pairs, "f1_minus", singles="skip")
+    hm = lambda a, b: 2 * a * b / (a + b)  # noqa: E731
+    assert per_class == pytest.approx((hm(0.1, 0.4) + hm(0.6, 0.4) + hm(0.5, 0.1)) / 3)
+    of_means = value(pairs, "f1_minus", singles="skip", harmonic="of-means")
+    assert of_means == pytest.approx(hm(0.4, 0.3))
+    assert per_class < of_means
+
+
+def test_predicted_and_annotated_pairs(pairs):
+    found = results.aggregate(pairs, pairs="annotated", resamples=10).set_index("metric")
+    assert found.loc["average_drop", "value"] == pytest.approx((0.1 + 0.6 + 0.5) / 3)
+    assert found.loc["average_drop", ["n_pairs", "n_images", "n_classes"]].tolist() == [5, 3, 3]
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(120):
+        drops = rng.beta(2, 5, 60)
+        found = results.aggregate(table([(i, 0, 1, d, np.nan, True) for i, d in enumerate(drops)]), resamples=300)
+        row = found.set_index("metric").loc["average_drop"]
+        hits += row["low"] <= 2 / 7 <= row["high"]
+        assert row["low"] <= row["value"] <= row["high"]
+    assert 0.88 <= hits / 120 <= 0.99
+
+
+def test_images_not_pairs_are_resampled():
+    """Ten copies of each image's pair carry no new information: the interval must not shrink."""
+    drops = np.random.default_rng(1).uniform(size=40)
+    once = [(i, 0, 1, d, np.nan, True) for i, d in enumerate(drops)]
+    widths = []
+    for rows in (once, [row for row in once for _ in range(10)]):
+        row = results.aggregate(table(rows), average="micro").set_index("metric").loc["average_drop"]
+        widths.append(row["high"] - row["low"])
+    assert widths[1] == pytest.approx(widths[0])
+
+
+def test_paired_differences_see_what_separate_intervals_hide():
+    """A method that is always 0.01 better than another of wide spread: the paired interval excludes zero."""
+    drops = np.random.default_rng(2).uniform(0.2, 0.9, 30)
+    rows = [[(i, 0, 1, d - gain, np.nan, True) for i, d in enumerate(drops)] for gain in (0, 0.01)]
+    both = pd.concat([table(rows[0]), table(rows[1]).assign(method="better")], ignore_index=True)
+    found = results.differences(both, "cam").set_index("metric").loc["average_drop"]
+    assert found["value"] == pytest.approx(-0.01) and found["high"] < 0
+    alone = results.aggregate(both).query("metric == 'average_drop'").set_index("method")
+    assert alone.loc["better", "high"] > alone.loc["cam", "low"]
+    with pytest.raises(ValueError, match="unknown baseline 'cm'; did you mean 'cam'"):
+        results.differences(both, "cm")
+
+
+def test_options_and_empty_tables_are_refused(pairs):
+    with pytest.raises(ValueError, match="unknown average 'marco'; did you mean 'macro'"):
+        results.aggregate(pairs, average="marco")
+    with pytest.raises(ValueError, match="no predicted pairs in the table"):
+        results.aggregate(pairs.assign(in_predicted=False))
+    with pytest.raises(ValueError, match="unknown table 'minmax_tabel1'; did you mean 'minmax_table1'"):
+        results.paper_table("minmax_tabel1")
+
+
+@pytest.mark.parametrize("name", ["minmax_table1", "minmax_table2", "minmax_table3"])
+def test_published_harmonic_means_match_their_columns_except_the_halved_cells(name):
+    """SPEC P1.e 6 and h1: F1 cells lie at 0.83-0.98 of the harmonic mean of their columns, six at half of that."""
+    ratios = results.harmonic_ratios(results.paper_table(name))
+    halved = ratios[ratios["ratio"] < 0.6]
+    assert set(halved["method"]) == {"Score-CAM"} and set(halved["dataset"]) == {"VOC07"}
+    assert halved["ratio"].between(0.4, 0.5).all()
+    assert ratios.drop(halved.index)["ratio"].between(0.8, 1.005).all()
+
+
+def test_ours_stand_beside_the_papers_range(pairs):
+    shown = results.beside_paper(results.aggregate(pairs, resamples=10), results.paper_table("minmax_table1"))
+    assert shown.loc[("CAM", "ours"), "%AD"] == "40.0"
+    published = results.paper_table("minmax_table1").query("metric == '%AD' and method == 'CAM'")["value"]
+    assert shown.loc[("CAM", "paper"), "%AD"] == f"{published.min():.1f} to {published.max():.1f}"

@@ -1,0 +1,201 @@
+"""What is randomised and what stays; controls that ignore the network; the rule finds them out."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import ndimage
+from torch import nn
+
+from cam_utils import data, files, maps, runs
+from cam_utils.evaluation import evaluate, sanity
+from cam_utils.files import fingerprint
+from cam_utils.methods import cams
+from cam_utils.networks import models
+from cam_utils.pairs import Pairs, pairs_of
+
+
+def changed(before, after):
+    """Return the names of the parameters that differ."""
+    theirs = dict(after.named_parameters())
+    return {name for name, p in before.named_parameters() if not torch.equal(p, theirs[name])}
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-cbam", "resnet18", "squeezenet1_0"])
+def test_stages_go_from_the_head_to_the_first_layer_and_cover_every_parameter_once(name):
+    model = models.build(name, 4)
+    parts = sanity.stages(model)
+    assert parts[0] == "head" and parts[-1] == "features.0"
+    counted = [id(p) for part in parts for p in model.get_submodule(part).parameters()]
+    assert sorted(counted) == sorted(id(p) for p in model.parameters())
+
+
+def test_a_cascade_keeps_what_is_below_and_forgets_what_is_above(model):
+    before = fingerprint(*model.state_dict().values())
+    parts = sanity.stages(model)
+    for stage, chosen in sanity.steps_of(parts).items():
+        network = sanity.randomised(model, chosen, seed=1)
+        lost = parts[: parts.index(stage) + 1]
+        assert changed(model, network) <= {n for n, _ in model.named_parameters() if n.startswith(tuple(lost))}
+        for part in lost:  # all that is drawn; biases and batch normalisation have fixed initial values
+            drawn = {f"{part}.{n}" for n, p in model.get_submodule(part).named_parameters() if p.dim() > 1}
+            assert drawn <= changed(model, network), part
+        for name, module in network.named_modules():
+            if isinstance(module, nn.BatchNorm2d) and name.startswith(tuple(lost)):
+                assert module.running_mean.abs().max() == 0 and (module.running_var == 1).all()
+    assert fingerprint(*model.state_dict().values()) == before, "the caller's network stays as it was"
+
+
+def test_a_seed_draws_the_same_values_and_leaves_the_global_generator_alone(model):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, deeper, other = (
+        sanity.randomised(model, parts, seed)
+        for parts, seed in ((["head"], 1), (["head", "features.3"], 1), (["head"], 2))
+    )
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(one.head.weight, deeper.head.weight), "a deeper stage keeps the head that was drawn"
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_one_part_at_a_time_leaves_all_others(model):
+    steps = sanity.steps_of(sanity.stages(model), "independent")
+    network = sanity.randomised(model, steps["features.1"], seed=0)
+    assert {name.split(".")[1] for name in changed(model, network)} == {"1"}
+    with pytest.raises(ValueError, match="unknown order of randomisation 'cascad'; did you mean 'cascade'"):
+        sanity.steps_of(["head"], "cascad")
+
+
+def test_parts_that_cannot_be_randomised_are_named(model):
+    with pytest.raises(ValueError, match=r"unknown part of the network 'features\.9'"):
+        sanity.randomised(model, ["features.9"], seed=0)
+
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(1))
+
+    with pytest.raises(ValueError, match="Scale in 0 has no reset_parameters"):
+        sanity.randomised(nn.Sequential(Scale()), ["0"], seed=0)
+
+
+def test_the_controls_are_what_they_say():
+    images = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pairs = Pairs(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]))
+    centre = sanity.centred_gaussian(images, pairs)
+    assert centre.shape == (3, 20, 30) and torch.equal(centre[0], centre[2])
+    torch.testing.assert_close(centre, centre.flip(1, 2))
+    torch.testing.assert_close(
+        centre[0, 0, 0] / centre[0, 0, 14], torch.exp(torch.tensor(-(14.5**2 - 0.5**2) / 112.5)).double()
+    )
+    edges = sanity.sobel(images, pairs)
+    grey = images.mean(1).numpy()
+    for row, image in enumerate(pairs.image.tolist()):
+        across, down = (ndimage.sobel(grey[image], axis, mode="nearest") for axis in (1, 0))
+        np.testing.assert_allclose(edges[row], np.hypot(across, down), atol=1e-12)
+
+
+def test_masks_are_those_of_the_methods_and_controls_ignore_the_network(model):
+    scenes = data.load("digits", "val", n=3)
+    images = model.preprocess(torch.stack([s.image for s in scenes]))
+    pairs = pairs_of(scenes.labels > 0)
+    found = sanity.masks_of(["minmax-cam", *sanity.CONTROLS], model, images, pairs)
+    with torch.no_grad():
+        raw = cams.minmax_cam(model.features(images), model.head.class_weights(), pairs)
+    torch.testing.assert_close(found["minmax-cam"], maps.masks(raw, images.shape[-2:]), rtol=1e-4, atol=1e-4)
+    other = sanity.masks_of(["minmax-cam", *sanity.CONTROLS], sanity.randomised(model, ["head"], 0), images, pairs)
+    assert all(torch.equal(found[name], other[name]) for name in sanity.CONTROLS)
+    assert not torch.equal(found["minmax-cam"], other["minmax-cam"])
+    with pytest.raises(ValueError, match="unknown method 'sobell'; did you mean 'sobel'"):
+        sanity.masks_of(["sobell"], model, images, pairs)
+
+
+def test_references_compare_with_other_images_and_other_labels():
+    pairs = Pairs(torch.tensor([4, 4, 6, 9]), torch.tensor([0, 1, 0, 0]), torch.tensor([0, 0, 1, 2]))
+    partners = sanity.unrelated(pairs.image, 2)
+    assert partners.tolist() == [[2, 3], [2, 3], [3, 0], [0, 2]]
+    assert sanity.unrelated(torch.tensor([1, 1, 2, 2]), 1).tolist() == [[2], [3], [0], [1]]
+    with pytest.raises(ValueError, match="pairs of two images or more"):
+        sanity.unrelated(torch.tensor([3, 3]))
+    ramp = torch.arange(256.0).view(16, 16) / 256
+    masks = torch.stack([ramp, 1 - ramp, ramp, ramp])  # the second label of the first image is the reverse
+    found = sanity.references(masks, pairs)
+    null, other = (found[name]["spearman"] for name in (sanity.UNRELATED, sanity.OTHER))
+    torch.testing.assert_close(null, torch.tensor([1.0, -1.0, 1.0, 1.0]).double())
+    torch.testing.assert_close(other[:2], -torch.ones(2).double())
+    assert other[2:].isnan().all(), "a label alone has no other"
+
+
+def table_of(method, s, s0, images=20, spread=0.02):
+    """Return a table of similarities around s at the stage "all", and around s0 with unrelated images."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for stage, value in (("all", s), (sanity.UNRELATED, s0)):
+        for image in range(images):
+            values = dict.fromkeys(("spearman", "ssim"), value + rng.normal(0, spread))
+            rows.append({"image_index": image, "label": 1, "method": method, "stage": stage, "draw": 0, **values})
+    return pd.DataFrame(rows)
+
+
+def test_the_rule_passes_what_forgets_and_fails_what_ignores_the_network():
+    cases = {
+        "forgets": ((0.2, 0.2), "passes"),
+        "half": ((0.6, 0.2), "undecided"),
+        "keeps more than half": ((0.7, 0.2), "fails"),
+        "edges": ((1.0, 0.1), "fails"),
+        "one map for all": ((1.0, 1.0), "fails"),
+        "opposite": ((-0.5, 0.2), "passes"),
+        "noise": ((0.0, 0.0), "passes"),  # what the rule cannot find out, and the chapter says so
+    }
+    table = pd.concat(
+        [table_of(name, *numbers, spread=0.0 if numbers[0] == 1 else 0.02) for name, (numbers, _) in cases.items()]
+    )
+    judged = sanity.judge(table, "all")
+    found = judged.set_index(["method", "measure"])
+    for name, ((s, s0), expected) in cases.items():
+        for measure in ("spearman", "ssim"):
+            row = found.loc[(name, measure)]
+            assert row["verdict"] == expected, name
+            assert row["n_images"] == row["n_pairs"] == 20
+            if s0 < 1:
+                assert row["retained"] == pytest.approx((s - s0) / (1 - s0), abs=0.03)
+                assert row["low"] <= row["retained"] <= row["high"]
+    assert np.isnan(found.loc[("one map for all", "spearman"), "retained"])
+
+
+def test_the_rule_averages_draws_leaves_out_what_is_undefined_and_decides_nothing_on_few_images():
+    table = table_of("a", 0.2, 0.2, images=11)
+    later = table[table["stage"] == "all"].assign(draw=1)
+    later[["spearman", "ssim"]] += 0.2
+    row = sanity.judge(pd.concat([table, later]), "all").iloc[0]
+    assert row["similarity"] == pytest.approx(sanity.judge(table, "all").iloc[0]["similarity"] + 0.1)
+    assert row["n_pairs"] == 11 and row["verdict"] == "passes"
+    undefined = table.assign(spearman=table["spearman"].where(table["image_index"] > 1))
+    row = sanity.judge(undefined, "all").iloc[0]
+    assert (row["n_images"], row["verdict"]) == (9, "undecided")
+    row = sanity.judge(table.assign(spearman=np.nan), "all").iloc[0]
+    assert (row["n_images"], row["verdict"]) == (0, "undecided")
+    with pytest.raises(ValueError, match="unknown stage 'al'; did you mean 'all'"):
+        sanity.judge(table, "al")
+
+
+def test_permuted_labels_keep_images_and_frequencies():
+    load = partial(data.load, "digits", n=40)
+    plain, other, third = load("train"), sanity.permuted(load, 0)("train"), sanity.permuted(load, 1)("train")
+    assert torch.equal(plain.images_uint8, other.images_uint8)
+    assert torch.equal(plain.labels.sum(0), other.labels.sum(0)) and not torch.equal(plain.labels, other.labels)
+    assert sorted(map(tuple, plain.labels.tolist())) == sorted(map(tuple, other.labels.tolist()))
+    assert len({each.fingerprint() for each in (plain, other, third)}) == 3
+    assert len(sanity.permuted(load, 0)("val", size=120)) == 40 and other.size == 96
+
+
+def test_the_committed_network_on_permuted_labels_has_learned_how_frequent_labels_are():
+    load = partial(data.load, "digits")
+    network, path = runs.trained(sanity.permuted(load, 0), network="digits", head="linear", seed=0)
+    assert path.parent == files.DATA / "checkpoints", "the sanity checks' own network is committed"
+    scenes = load("val")
+    p = evaluate.predict(network, scenes)
+    assert (p.mean(0) - scenes.labels.mean(0)).abs().max() < 0.1 and p.max() < 0.5

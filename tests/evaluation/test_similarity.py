@@ -1,0 +1,67 @@
+"""Rank correlation and SSIM against scipy and against SSIM written out with scipy's Gaussian filter."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, stats
+
+from cam_utils.evaluation.similarity import compared, ranks, similarities, spearman, ssim
+
+
+@pytest.fixture
+def two():
+    """Two batches of maps with many ties, as rectified maps have."""
+    generator = torch.Generator().manual_seed(0)
+    return tuple((torch.randn(5, 13, 17, generator=generator).relu() * 4).round() / 8 for _ in range(2))
+
+
+def test_ranks_and_spearman_agree_with_scipy_on_tied_values(two):
+    a, b = two
+    for i, found in enumerate(spearman(a, b)):
+        assert found.item() == pytest.approx(stats.spearmanr(a[i].flatten(), b[i].flatten()).statistic, abs=1e-12)
+        np.testing.assert_allclose(ranks(a)[i], stats.rankdata(a[i].flatten()))
+
+
+def test_spearman_sees_order_alone(two):
+    a, _ = two
+    torch.testing.assert_close(spearman(a, a**3), torch.ones(5, dtype=torch.float64))
+    torch.testing.assert_close(spearman(a, -a), -torch.ones(5, dtype=torch.float64))
+
+
+def _reference_ssim(a, b):
+    """SSIM of Wang et al. (2004), Eq. 13, the mean over all pixels, with the border mirrored."""
+
+    def blur(m):
+        return ndimage.gaussian_filter(m, 1.5, radius=5, mode="mirror")
+
+    one, two = blur(a), blur(b)
+    variance, other = blur(a * a) - one**2, blur(b * b) - two**2
+    covariance = blur(a * b) - one * two
+    c1, c2 = 0.01**2, 0.03**2
+    return np.mean(
+        (2 * one * two + c1) * (2 * covariance + c2) / ((one**2 + two**2 + c1) * (variance + other + c2))
+    )
+
+
+def test_ssim_is_that_of_its_paper(two):
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.rand(3, 24, 20, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = [_reference_ssim(x, y) for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    np.testing.assert_allclose(ssim(a, b), expected, atol=1e-6)
+    torch.testing.assert_close(ssim(a, a), torch.ones(3, dtype=torch.float64))
+
+
+def test_a_constant_map_is_like_nothing(two):
+    a, _ = two
+    flat = torch.zeros_like(a)
+    flat[1:] = a[1:]
+    for found in (spearman(a, flat), spearman(flat, a), ssim(a, flat), ssim(flat, a)):
+        assert found.isnan().tolist() == [True, False, False, False, False]
+
+
+def test_large_masks_are_compared_by_means_of_blocks():
+    masks = torch.rand(2, 96, 48, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(compared(masks), (masks[:, ::2] + masks[:, 1::2]) / 2)
+    small = masks[:, :20, :20]
+    assert torch.equal(compared(small), small)
+    assert set(similarities(small, small)) == {"spearman", "ssim"}

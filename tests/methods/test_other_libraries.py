@@ -1,0 +1,207 @@
+"""Methods of other libraries behind our adapter: closed forms, independent implementations, an untouched model."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from cam_utils.methods import other_libraries
+from cam_utils.methods.other_libraries import PEERS
+from cam_utils.methods import cams
+from cam_utils.networks import models
+from cam_utils.pairs import Pairs, pairs_of
+
+OPTIONS = {"integrated-gradients": {"steps": 8}, "smoothgrad": {"samples": 4}}
+
+
+def run(name, *arguments, **options):
+    return PEERS[name](*arguments, **OPTIONS.get(name, {}) | options)
+
+
+def classifier(*features):
+    model = models.Classifier(nn.Sequential(*features), models.LinearHead(6, 4), normalisation=models.HALF)
+    return model.double().eval()
+
+
+@pytest.fixture
+def small():
+    torch.manual_seed(0)
+    model = classifier(
+        nn.Conv2d(3, 5, 3, 1, 1), nn.BatchNorm2d(5), nn.ReLU(inplace=True), nn.Conv2d(5, 6, 3, 2, 1), nn.ReLU()
+    )
+    images = torch.randn(3, 3, 12, 16, dtype=torch.float64)
+    return model, images, pairs_of(torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool))
+
+
+@pytest.fixture
+def linear():
+    """A model without any rectifier: its logits are linear in the pixels."""
+    torch.manual_seed(1)
+    model = classifier(nn.Conv2d(3, 6, 3, 1, 1))
+    return model, torch.randn(2, 3, 5, 7, dtype=torch.float64), pairs_of(torch.ones(2, 4, dtype=torch.bool))
+
+
+def gradients(model, images, pairs):
+    """The gradient of every pair's logit with respect to its image, one backward each."""
+    found = []
+    for i, c in zip(pairs.image.tolist(), pairs.label.tolist(), strict=True):
+        x = images[i : i + 1].clone().requires_grad_()
+        found.append(torch.autograd.grad(model(x)[0, c], x)[0][0])
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("name", ["hirescam", "xgrad-cam"])
+def test_on_a_linear_head_it_is_cam(small, name):
+    model, images, pairs = small
+    a = model.features(images).detach()
+    expected = cams.cam(a, model.head.weight.detach(), pairs) / a[0, 0].numel()
+    torch.testing.assert_close(run(name, model, images, pairs), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_layer_cam_on_a_linear_head_keeps_positive_weights(small):
+    model, images, pairs = small
+    a = model.features(images).detach()
+    expected = cams.cam(a, model.head.weight.detach().clamp(min=0), pairs) / a[0, 0].numel()
+    torch.testing.assert_close(run("layer-cam", model, images, pairs), expected)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_eigen_cam_of_one_pattern_is_that_pattern_whatever_its_sign(sign):
+    pattern = torch.tensor([[0.0, 1.0], [1.0, 6.0]], dtype=torch.float64)  # mean 2: the largest deviation is +4
+    model = classifier(nn.Conv2d(3, 6, 1, bias=False))
+    with torch.no_grad():
+        model.features[0].weight[:, 0, 0, 0] = sign * torch.arange(1.0, 7.0, dtype=torch.float64)
+    pairs = pairs_of(torch.tensor([[True, True, False, False]]))
+    found = run("eigen-cam", model, pattern.expand(1, 3, 2, 2) * torch.tensor([1.0, 0, 0])[:, None, None], pairs)
+    expected = (pattern - pattern.mean()).relu()
+    torch.testing.assert_close(found / found.max(), (expected / expected.max()).expand(2, 2, 2), rtol=0, atol=1e-5)
+
+
+def test_integrated_gradients_of_a_linear_model_are_pixel_times_gradient_and_complete(linear):
+    model, images, pairs = linear
+    shares = images[pairs.image] * gradients(model, images, pairs)
+    torch.testing.assert_close(run("integrated-gradients", model, images, pairs), shares.abs().sum(1))
+    with torch.no_grad():
+        gain = (model(images) - model(torch.zeros_like(images)))[pairs.image, pairs.label]
+    torch.testing.assert_close(shares.sum((1, 2, 3)), gain)
+
+
+def test_smoothgrad_of_a_linear_model_is_its_gradient_whatever_the_noise(linear):
+    model, images, pairs = linear
+    expected = gradients(model, images, pairs).abs().sum(1)
+    torch.testing.assert_close(run("smoothgrad", model, images, pairs), expected)
+
+
+def test_smoothgrad_without_noise_is_the_gradient_and_its_noise_is_the_seeds(small):
+    model, images, pairs = small
+    expected = gradients(model, images, pairs).abs().sum(1)
+    torch.testing.assert_close(run("smoothgrad", model, images, pairs, level=0.0), expected)
+    noisy = [run("smoothgrad", model, images, pairs, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(noisy[0], noisy[1]) and not torch.equal(noisy[0], noisy[2])
+
+
+class Guided(TorchFunctionMode):
+    """Every rectifier of a forward passes back positive gradients at positive inputs only."""
+
+    class Rectify(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad.clamp(min=0) * (ctx.saved_tensors[0] > 0)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return self.Rectify.apply(args[0]) if func in (F.relu, torch.relu) else func(*args, **(kwargs or {}))
+
+
+def test_guided_backprop_is_guided_at_every_rectifier(small):
+    model, images, pairs = small
+    model = models.build("digits", 4, seed=2).double().eval()  # with residual blocks
+    images = torch.randn(3, 3, 48, 48, dtype=torch.float64)
+    with Guided():
+        expected = gradients(model, images, pairs).abs().sum(1)
+    plain = gradients(model, images, pairs).abs().sum(1)
+    found = run("guided-backprop", model, images, pairs)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, plain, rtol=0.1)
+
+
+def test_guided_backprop_refuses_a_model_without_rectifiers(linear):
+    with pytest.raises(ValueError, match=r"needs rectifiers that are nn\.ReLU; Classifier has none"):
+        run("guided-backprop", *linear)
+
+
+def test_fullgrad_adds_rescaled_shares_of_pixels_and_biases():
+    torch.manual_seed(4)
+    model = classifier(nn.Conv2d(3, 6, 3, 1, 1), nn.ReLU())
+    images = torch.randn(1, 3, 6, 8, dtype=torch.float64)
+
+    def scaled(maps):
+        low = maps.amin((-2, -1), keepdim=True)
+        return (maps - low) / (1e-7 + maps.amax((-2, -1), keepdim=True) - low)
+
+    x = images.clone().requires_grad_()
+    before = model.features[0](x)
+    logit = model.head(model.features[1](before).mean((-2, -1)))[0, 2]
+    of_pixels, of_biases = torch.autograd.grad(logit, [x, before])
+    shares = [
+        (x * of_pixels)[0].abs().detach(),
+        (model.features[0].bias[:, None, None] * of_biases)[0].abs().detach(),
+    ]
+    expected = scaled(sum(scaled(each).sum(0) for each in shares))
+    zero = torch.tensor([0])
+    found = run("fullgrad", model, images, Pairs(zero, torch.tensor([2]), zero))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_batch_of_labels_equals_one_pair_at_a_time(small, name, monkeypatch):
+    model, images, pairs = small
+    monkeypatch.setattr(other_libraries, "ROWS", 2)  # several chunks
+    together = run(name, model, images, pairs)
+    assert len(together) == len(pairs) and together.min() >= 0 and (together.amax((-2, -1)) > 0).any()
+    for p, (i, c) in enumerate(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)):
+        zero = torch.tensor([0])
+        alone = run(name, model, images[i : i + 1], Pairs(zero, torch.tensor([c]), zero))[0]
+        torch.testing.assert_close(together[p], alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_model_the_images_and_the_generator_stay_as_they_were(small, name):
+    model, images, pairs = small
+    model.train()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state, pixels, random = copy.deepcopy(model.state_dict()), images.clone(), torch.get_rng_state()
+    with torch.no_grad():  # as evaluate calls it
+        assert not run(name, model, images, pairs).requires_grad
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert all(bool((p.grad == 1).all()) and p.requires_grad for p in model.parameters())
+    for module in model.modules():
+        assert module.training and not (module._forward_hooks or module._backward_hooks)
+        assert not (module._forward_pre_hooks or module._backward_pre_hooks)
+    assert model.features[2].inplace
+    assert torch.equal(images, pixels) and not images.requires_grad and torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize(("name", "package"), [("layer-cam", "grad-cam"), ("integrated-gradients", "captum")])
+def test_a_missing_library_is_named(small, name, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, {"grad-cam": "pytorch_grad_cam", "captum": "captum.attr"}[package], None)
+    with pytest.raises(
+        ImportError, match=f"the library {package}'s, which is not installed: pip install {package}"
+    ):
+        run(name, *small)
+
+
+def test_no_library_is_imported_before_a_method_runs():
+    code = "import sys, cam_utils.methods.other_libraries, cam_utils.methods.relevance; print({'captum', 'pytorch_grad_cam'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

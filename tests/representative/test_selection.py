@@ -1,0 +1,187 @@
+"""Selection, layers and fusion: published clusters, brute force, and cases small enough to do by hand."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from cam_utils.data.voc import CLASSES
+from cam_utils.representative import fusion, selection
+
+PUBLISHED = (  # Meng et al., Sec. 4.3
+    "aeroplane bird cow sheep",
+    "bicycle bus car motorbike",
+    "boat bottle diningtable horse person pottedplant train",
+    "cat chair dog sofa tvmonitor",
+)
+GROUPS = [[CLASSES.index(name) for name in group.split()] for group in PUBLISHED]
+
+
+def from_clusters(noise=0.2, seed=0):
+    """Return a B whose classes are more similar within the published clusters, plus noise."""
+    owner = torch.tensor([next(g for g, members in enumerate(GROUPS) if c in members) for c in range(20)])
+    same = (owner[:, None] == owner).double()
+    return same + noise * torch.rand(20, 20, generator=torch.Generator().manual_seed(seed)).double()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_published_clusters_come_back(seed):
+    assert selection.cluster(from_clusters(seed=seed), seed=seed).members == sorted(GROUPS)
+
+
+def random_b(n, seed):
+    return torch.rand(n, n, generator=torch.Generator().manual_seed(seed)).double()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_objective_never_decreases(seed):
+    found = selection.cluster(random_b(20, seed), seed=seed, restarts=3)
+    assert len(found.history) > 1
+    assert all(b > a for a, b in zip(found.history, found.history[1:], strict=False))
+    owner = {c: group for group in found.members for c in group}
+    b = random_b(20, seed)
+    means = [sum(float(b[c, j]) for j in owner[c] if j != c) / (len(owner[c]) - 1) for c in range(20)]
+    assert found.objective == pytest.approx(sum(means) / 20)  # what it says it reached, counted again
+    assert min(map(len, found.members)) >= 4
+    assert sorted(c for group in found.members for c in group) == list(range(20))
+
+
+def test_every_move_raises_the_objective(monkeypatch):
+    states, within = [], selection.within
+    monkeypatch.setattr(selection, "within", lambda b, groups: states.append(groups.clone()) or within(b, groups))
+    b = random_b(20, 1)
+    groups, history = selection._climb(b, torch.arange(20) % 4, 4, 4, 100)
+    assert within(b, groups) == history[-1] > history[0]
+    refused = [s for s in states if within(b, s) < history[0]]
+    assert refused  # the paper's rule would have made these moves
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clustering_finds_the_best_of_all_partitions(seed):
+    b = random_b(7, seed)
+    best = 0.0
+    for size in (2, 3):
+        for first in combinations(range(7), size):
+            groups = torch.tensor([int(c in first) for c in range(7)])
+            same = [(i, j) for i in range(7) for j in range(7) if i != j and groups[i] == groups[j]]
+            means = [
+                sum(float(b[i, j]) for i, j in same if i == c) / sum(i == c for i, _ in same) for c in range(7)
+            ]
+            best = max(best, sum(means) / 7)
+    assert selection.cluster(b, 2, smallest=2, restarts=60).objective == pytest.approx(best)
+
+
+def test_a_move_that_others_pay_for_is_refused():
+    # c0 leans to cluster {3, 4} by a little; cluster {0, 1, 2} would lose all that 1 and 2 have in 0.
+    b = torch.zeros(5, 5, dtype=torch.float64)
+    b[0, 1] = b[0, 2] = 1.0
+    b[0, 3] = b[0, 4] = 1.1
+    b[1, 0] = b[2, 0] = 5.0
+    start = torch.tensor([0, 0, 0, 1, 1])
+    groups, history = selection._climb(b, start.clone(), 2, 2, 100)
+    assert groups.tolist() == start.tolist()
+    assert history == [selection.within(b, start)]
+
+
+def test_clustering_is_deterministic_under_a_seed():
+    b = random_b(20, 3)
+    assert selection.cluster(b, seed=5) == selection.cluster(b, seed=5)
+
+
+def test_similarity_sums_probabilities_by_class():
+    p = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
+    b = selection.similarity(p, torch.tensor([0, 1, 0, 2]), 3)
+    torch.testing.assert_close(b[0], torch.tensor([1.1, 0.55, 0.35]))
+    torch.testing.assert_close(selection.similarity(p, torch.tensor([0, 1, 0, 2]), 3, per_image=True)[0], b[0] / 2)
+    # a class's own images sum to their number
+    assert b.sum(1).tolist() == pytest.approx([2, 1, 1])
+
+
+def test_ranks_are_the_papers_positions():
+    b = torch.rand(20, 20, generator=torch.Generator().manual_seed(0))
+    for c, chosen in enumerate(selection.by_rank(b, selection.RANK_B)):
+        order = sorted((j for j in range(20) if j != c), key=lambda j: -b[c, j])
+        assert chosen == [order[2], order[7], order[12], order[17]]
+
+
+def test_positions_scale_to_other_numbers_of_classes():
+    b = torch.arange(80.0, 0, -1).expand(80, 80)  # class j+1 stands at place j of the list of class 0
+    assert selection.by_rank(b)[0] == [round(p * 79 / 19) for p in selection.RANK_A]
+    for n in range(5, 30):
+        for chosen in selection.by_rank(torch.rand(n, n)):
+            assert len(set(chosen)) == 4
+
+
+def test_other_numbers_of_representatives_span_the_same_range():
+    b = torch.arange(20.0, 0, -1).expand(20, 20)
+    for count in range(2, 20):
+        chosen = selection.by_rank(b, selection.spread(selection.RANK_A, count))[0]
+        assert len(set(chosen)) == count
+    assert selection.by_rank(b, selection.spread(selection.RANK_A, 2))[0] == [3, 17]
+
+
+def test_random_representatives_are_others_and_differ():
+    drawn = selection.by_chance(10, 4, seed=1)
+    assert drawn == selection.by_chance(10, 4, seed=1) != selection.by_chance(10, 4, seed=2)
+    for c, chosen in enumerate(drawn):
+        assert c not in chosen
+        assert len(set(chosen)) == 4
+
+
+def test_one_representative_of_each_cluster():
+    b = from_clusters()
+    for c, chosen in enumerate(selection.by_cluster(b, GROUPS, 2)):
+        for members, one in zip(GROUPS, chosen, strict=True):
+            others = sorted((j for j in members if j != c), key=lambda j: -b[c, j])
+            assert one == others[1]
+
+
+def test_a_small_cluster_gives_its_last_class():
+    b = torch.tensor([[0.0, 3, 2, 1], [0] * 4, [0] * 4, [0] * 4])
+    assert selection.by_cluster(b, [[0, 1], [2, 3]], 1)[0] == [1, 2]
+    assert selection.by_cluster(b, [[0, 1], [2, 3]], 2)[0] == [1, 3]  # the own cluster holds one other class
+    assert selection.by_cluster(b, [[0], [1, 2, 3]], 9)[0] == [3]  # and here none
+
+
+def test_bad_selections_say_what_is_wrong():
+    b = random_b(4, 0)
+    with pytest.raises(ValueError, match="expected 1 to 3 representatives, got 4: each of 4 classes has 3 others"):
+        selection.by_rank(b)
+    with pytest.raises(ValueError, match="expected 1 to 3 representatives, got 5"):
+        selection.by_chance(4, 5)
+    with pytest.raises(ValueError, match="4 classes do not fill 4 clusters of at least 4"):
+        selection.cluster(b)
+    with pytest.raises(ValueError, match="k >= 1"):
+        selection.by_cluster(b, [[0, 1], [2, 3]], 0)
+    with pytest.raises(ValueError, match="each of 4 classes once"):
+        selection.by_cluster(b, [[0, 1], [2]], 1)
+    with pytest.raises(ValueError, match="ascending positions from 1 to 19"):
+        selection.by_rank(random_b(20, 0), (0, 3))
+    with pytest.raises(ValueError, match="no image of class 1"):
+        selection.similarity(torch.ones(1, 2), torch.tensor([0]), 2)
+    with pytest.raises(ValueError, match=r"expected probabilities \[1, 3\]"):
+        selection.similarity(torch.ones(1, 2), torch.tensor([0]), 3)
+    with pytest.raises(ValueError, match="finite similarity matrix"):
+        selection.cluster(torch.full((20, 20), torch.nan))
+    with pytest.raises(ValueError, match="unknown stage of normalisation 'layers'"):
+        fusion.fuse(torch.ones(1, 1, 2, 2), normalise=("layers",))
+
+
+def test_layers_by_hand():
+    low = torch.tensor([[[[2.0, 0.0], [0.0, 4.0]]]])
+    last = torch.tensor([[[[5.0, 0.0], [0.0, 0.0]]]])
+    # hats: low / 4, last / 5; sum [[1.5, 0], [0, 1]] times last's hat [[1, 0], [0, 0]], over its maximum
+    both = fusion.layered([low, last], (2, 2))
+    assert both.tolist() == [[[[1.0, 0.0], [0.0, 0.0]]]]
+    adding = fusion.layered([low, last], (2, 2), multiply=False)
+    torch.testing.assert_close(adding, torch.tensor([[[[1.0, 0.0], [0.0, 2 / 3]]]]))
+    raw = fusion.layered([low, last], (2, 2), normalise=())
+    assert raw.tolist() == [[[[35.0, 0.0], [0.0, 0.0]]]]  # (2 + 5) * 5
+    assert fusion.layered([last], (2, 2)).tolist() == [[[[1.0, 0.0], [0.0, 0.0]]]]  # one layer: no product
+
+
+def test_fusion_weighs_every_representative_alike():
+    maps = torch.tensor([[[[1.0, 0.0]], [[0.0, 0.5]], [[0.0, 0.0]]]])
+    torch.testing.assert_close(fusion.fuse(maps, normalise=()), torch.tensor([[[1 / 3, 0.5 / 3]]]))
+    assert fusion.fuse(maps).tolist() == [[[1.0, 0.5]]]
+    assert fusion.fuse(torch.zeros(1, 2, 3, 3)).abs().sum() == 0  # a zero map stays zero

@@ -1,0 +1,249 @@
+"""What finished runs add to the book: their pages, the table of contents, results beside the papers', verdicts."""
+
+import html
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from cam_utils import claims
+from cam_utils.runs import Run, read_runs
+from tests import fake_runs
+from tests.conftest import ROOT
+from workflow.site import pages, results_page, run_pages
+from workflow.site.claims_page import claims_part
+
+CHAPTERS = ("minmax_cam", "representative_cam", "ss_cam", "comparison", "sanity_checks", "your_model")
+
+
+def notebook(*cells):
+    shown = [nbformat.v4.new_output("stream", text="a table")]  # a figure that a run did not make loses its name
+    made = [
+        nbformat.v4.new_code_cell(text[3:], metadata={"mystnb": {"figure": {"name": "fig-a"}}}, outputs=shown)
+        if text.startswith(">>>")
+        else nbformat.v4.new_markdown_cell(text)
+        for text in cells
+    ]
+    return nbformat.v4.new_notebook(cells=made)
+
+
+def run_of(folder, chapter="ss_cam", name="ss_cam-digits-s1", cells=("# A title: and more",), **parameters):
+    (folder / name).mkdir()
+    nbformat.write(notebook(*cells), folder / name / "notebook.ipynb")
+    record = {"chapter": chapter, "parameters": {"dataset": "digits", "seed": 1} | parameters}
+    return Run(folder / name, record)
+
+
+def texts(page):
+    return "\n".join(cell.source for cell in page.cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_label_of_a_run_page_is_one_of_the_chapters(chapter, tmp_path):
+    stored = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", 4)
+    (tmp_path / "x-s1").mkdir()
+    nbformat.write(stored, tmp_path / "x-s1" / "notebook.ipynb")
+    page = run_pages.run_page(Run(tmp_path / "x-s1", {"chapter": chapter, "parameters": {"dataset": "digits"}}))
+
+    def labels(book):
+        figures = {c.metadata.get("mystnb", {}).get("figure", {}).get("name") for c in book.cells}
+        return (figures - {None}) | set(re.findall(r"(?m)^\((.+)\)=$", texts(book)))
+
+    assert len(labels(page)) == len(labels(stored)) - 1, "all but that of the findings"
+    assert not labels(page) & labels(stored)
+    used = set(re.findall(r"\{(?:numref|ref|eq)\}`([^`]+)`", texts(page)))
+    assert used <= labels(page) | labels(stored) and used & labels(page)
+    assert not re.search(rf"(?m)^#+ {run_pages.FINDINGS}", texts(page))
+    assert "The run's record" in texts(page)
+
+
+def test_labels_equations_and_links_are_renamed_only_where_they_are_the_pages_own(tmp_path):
+    cells = (
+        "(sec-a)=\n# A title\nSee {ref}`sec-a`, {ref}`there <sec-a>`, {ref}`sec-of-others`, [here](#sec-a).",
+        "$$ x $$ (eq-a)\n\nand {eq}`eq-a`, {numref}`Fig. %s <fig-a>`, {doc}`minmax_cam`.",
+        "{doc}`that <../book/metrics>` ![picture](../assets/logo.svg) [label](sec-b) [page](https://example.org/a)",
+        ">>>1 + 1",
+    )
+    page = run_pages.run_page(run_of(tmp_path, cells=cells))
+    own, text = "--ss_cam-digits-s1", texts(page)
+    for expected in (
+        f"(sec-a{own})=",
+        f"{{ref}}`sec-a{own}`",
+        f"{{ref}}`there <sec-a{own}>`",
+        "{ref}`sec-of-others`",
+        f"[here](#sec-a{own})",
+        f"$$ x $$ (eq-a{own})",
+        f"{{eq}}`eq-a{own}`",
+        f"{{numref}}`Fig. %s <fig-a{own}>`",
+        "{doc}`../notebooks/minmax_cam`",
+        "{doc}`that <../book/metrics>`",
+        "](../assets/logo.svg)",
+        "[label](sec-b)",
+        "](https://example.org/a)",
+    ):
+        assert expected in text, expected
+    assert page.cells[-1].metadata.mystnb.figure.name == f"fig-a{own}"
+
+
+def test_the_section_on_the_default_run_goes_with_its_label_and_nothing_else(tmp_path):
+    cells = (
+        "# A title\n\nBegin.",
+        f"Before.\n\n(sec-f)=\n## {run_pages.FINDINGS}\n\nGone.\n```bash\n# no heading\n```\n### Below\nGone too.",
+        ">>>gone()",
+        "## Next\nHere.",
+        ">>>kept()",
+    )
+    page = run_pages.run_page(run_of(tmp_path, cells=cells))
+    assert texts(page).endswith("Before.\n## Next\nHere.")
+    assert [c.source for c in page.cells if c.cell_type == "code"] == ["kept()"]
+
+
+def test_title_and_command_name_what_differs_and_no_folder_of_a_machine(tmp_path):
+    folder = fake_runs.write(
+        tmp_path, "ss_cam-imagenet-resnet18-s2", dataset="imagenet", network="resnet18", seed=2, limit=500,
+        data_root="/data/someone/images",
+    )  # fmt: skip
+    (run,) = read_runs(tmp_path)
+    assert run_pages.short_name(run) == "imagenet, resnet18, seed 2, limit 500"
+    page = run_pages.run_page(run)
+    assert page.cells[0].source.startswith("# SS-CAM: imagenet, resnet18, seed 2, limit 500\n")
+    for part in ("-p dataset imagenet", "-p data_root path/to/images", "-p limit 500", "26 min", "with changes"):
+        assert part in page.cells[0].source
+    assert "someone" not in "".join(cell.source for cell in page.cells)
+    assert "default" in page.cells[0].source and folder.name in page.cells[0].source
+
+
+def test_contents_list_runs_under_their_chapter_and_the_default_run_is_the_chapter(tmp_path):
+    runs = [run_of(tmp_path), run_of(tmp_path, name="ss_cam")]
+    contents = run_pages.add_to_toc(yaml.safe_load((ROOT / "_toc.yml").read_text()), runs)
+    chapters = {c["file"]: c for part in contents["parts"] for c in part["chapters"]}
+    assert chapters["notebooks/ss_cam"]["sections"] == [
+        {"file": "runs/ss_cam-digits-s1", "title": "digits, seed 1"}
+    ]
+    assert "sections" not in chapters["notebooks/minmax_cam"]
+    assert run_pages.page_of(runs[1]) == "notebooks/ss_cam"
+    with pytest.raises(ValueError, match="does not list: other"):
+        run_pages.add_to_toc(contents, [run_of(tmp_path, chapter="other", name="other-s1")])
+
+
+def test_published_numbers_are_those_of_the_same_data_and_network_else_a_range():
+    def find(*key):
+        low, high, where = results_page.published(*key)
+        return round(low, 2), round(high, 2), where
+
+    same = ("minmax_table1", "voc2007", "efficientnet_b6", "val", "CAM", "%IC")
+    assert find(*same) == (39.67, 39.67, "VOC07; Eb6")
+    low, high, where = find("minmax_table1", "digits", "digits", "val", "CAM", "%IC")
+    assert low < high == 39.67 and where == "VOC07; Eb6, RN101, VGG16"
+    assert find("repcam_table5", "voc2012", "resnet101", "train", "CAM [21]", "mIoU") == (
+        26.86,
+        26.86,
+        "VOC12; ResNet101",
+    )
+    assert find("repcam_table1_topk", "voc2012", "resnet152", "val", "All", "mIoU")[0] == 35.22, "avg, in percent"
+    assert find("repcam_table3", "voc2012", "resnet50", "train", "Random+F", "mIoU")[0] == 28.92, "as random +F"
+    with pytest.raises(ValueError, match="minmax_table1"):
+        results_page.published("minmax_table11", *same[1:])
+
+
+def test_seeds_are_one_row_and_other_parameters_are_not(tmp_path):
+    for name, changed in (("a-s0", {}), ("a-s1", {"seed": 1}), ("b", {"limit": 5})):
+        fake_runs.write(tmp_path, name, **changed)
+    shifted = pd.read_csv(tmp_path / "a-s1" / "means.csv")
+    shifted[["value", "low", "high"]] += 10
+    shifted.to_csv(tmp_path / "a-s1" / "means.csv", index=False)
+    found = results_page.means(read_runs(tmp_path))
+    one = pd.read_csv(tmp_path / "a-s0" / "means.csv")
+    pooled, lone = (found[found["seeds"] == n].reset_index(drop=True) for n in (2, 1))
+    assert len(pooled) == len(lone) == len(one)
+    assert (pooled["value"] - one["value"]).round(6).eq(5).all()
+    assert (pooled["high"] - pooled["low"]).round(6).eq(12).all()
+    assert set(pooled["runs"]) == {("a-s0", "a-s1")} and lone["setting"].str.endswith("limit 5").all()
+
+
+def test_a_table_of_a_chapters_own_is_not_put_beside_a_papers(tmp_path):
+    file = fake_runs.write(tmp_path, "a") / "means.csv"
+    own = pd.read_csv(file)
+    pd.concat([own, own.assign(table="ss_cam")]).to_csv(file, index=False)
+    found = results_page.means(read_runs(tmp_path))
+    assert set(found["table"]) == {"sscam_table1"} and len(found) == len(own)
+
+
+def test_heads_with_runs_of_their_own_are_not_taken_for_seeds(tmp_path):
+    for head in ("linear", "kernel-usage"):
+        fake_runs.write(tmp_path, head, "minmax_cam", head=head)
+    found = results_page.means(read_runs(tmp_path))
+    assert set(found["seeds"]) == {1} and set(found["runs"]) == {("linear",), ("kernel-usage",)}
+
+
+def test_texts_of_runs_are_escaped(tmp_path):
+    fake_runs.write(tmp_path, "ss_cam-digits-s1", seed=1)
+    part = results_page.results_part(read_runs(tmp_path))
+    assert "one &lt;digit&gt;" in part and "<digit>" not in part
+
+
+def test_without_runs_the_pages_say_so_and_every_claim_is_still_there():
+    assert "No run" in results_page.results_part([])
+    part = claims_part(claims.judge([]), [])
+    assert "No run" in part and part.count("○ not run</span>") == 2 * len(claims.CLAIMS)
+    assert all(f"\n#### {name}\n" in part for name in claims.CLAIMS)
+
+
+def test_half_runs_have_no_page_and_a_run_without_its_notebook_is_an_error(tmp_path):
+    (tmp_path / "ss_cam-failed").mkdir()
+    assert read_runs(tmp_path) == []
+    run = run_of(tmp_path)
+    (run.folder / "notebook.ipynb").unlink()
+    with pytest.raises(FileNotFoundError, match="ss_cam-digits-s1 has no executed notebook"):
+        run_pages.run_page(run)
+
+
+def test_a_page_without_the_placeholder_is_an_error(tmp_path):
+    (tmp_path / "page.md").write_text("# Page\n")
+    with pytest.raises(ValueError, match="has no line that reads"):
+        pages.fill(tmp_path / "page.md", "x")
+    assert all(f"\n{pages.PLACEHOLDER}\n" in (ROOT / "book" / f"{n}.md").read_text() for n in ("results", "claims"))
+
+
+def rows_of(page):
+    """Return the text of the table cells of a page's ledger, row by row."""
+    body = page.split('id="claim-by-claim"')[1]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", body, re.S)
+    return [[html.unescape(re.sub("<.*?>", "", c)) for c in re.findall(r"<td>(.*?)</td>", r, re.S)] for r in rows]
+
+
+def test_every_run_is_a_page_and_linked_and_the_file_of_claims_is_the_page(site_with_runs):
+    pages_of = ["runs/ss_cam-digits-s1.html", "runs/ss_cam-imagenet-resnet18-s0.html", "notebooks/ss_cam.html"]
+    for name in ("results", "claims"):
+        page = (site_with_runs / "book" / f"{name}.html").read_text()
+        assert all(f'"../{target}"' in page for target in pages_of), name
+        assert len(page) < 1_000_000
+    sidebar = (site_with_runs / "notebooks" / "ss_cam.html").read_text()
+    assert all(f'"../{target}"' in sidebar for target in pages_of[:2])
+    assert "imagenet, resnet18, seed 0" in sidebar and (site_with_runs / pages_of[1]).is_file()
+    (file,) = site_with_runs.glob("_downloads/*/claims.csv")
+    stored = pd.read_csv(file, keep_default_na=False)
+    shown = rows_of((site_with_runs / "book" / "claims.html").read_text())
+    assert len(shown) == len(stored) > 40
+    assert sorted(row[0].split(" ", 1)[1] for row in shown) == sorted(stored["verdict"])
+    judged = stored[stored["verdict"] != "not run"]
+    assert sorted(r[1] for r in shown if "not run" not in r[0]) == sorted(
+        claims.text(row) + ("" if row["unit"] in ("%", "number") else f" {row['unit']}")
+        for row in judged.astype({"value": float, "low": float, "high": float}).to_dict("records")
+    )
+
+
+def test_a_table_that_the_run_did_not_make_is_not_referred_to():
+    cells = [
+        nbformat.v4.new_markdown_cell("See {numref}`tab-a` and {numref}`tab-b`."),
+        nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="1")]),
+        nbformat.v4.new_code_cell("None"),
+    ]
+    for cell, name in zip(cells[1:], ("tab-a", "tab-b"), strict=True):
+        cell.metadata["mystnb"] = {"figure": {"name": name, "caption": name}}
+    page = nbformat.v4.new_notebook(cells=cells)
+    run_pages._make_unique(page, "x")
+    assert page.cells[0].source == "See {numref}`tab-a--x` and (not in this run)."
+    assert "figure" not in page.cells[2].metadata["mystnb"]

@@ -1,0 +1,230 @@
+"""Run a grid of chapters, resume it, and publish what finished: make runs GRID=workflow/grids/smoke.yaml.
+
+    python workflow/batch.py GRID --dry-run          list the jobs, their estimated GPU hours, and missing data
+    python workflow/batch.py GRID --data ~/datasets  run what is not finished yet, then gather and build the book
+    python workflow/batch.py GRID --profile slurm    the same on a cluster (settings: workflow/profiles/slurm)
+
+Everything lands in runs/. Kill it at any moment and start it again: finished runs stay, half runs go on.
+"""
+
+import argparse
+import errno
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from workflow.batch import estimate
+from workflow.batch.grid import ROOT, Job, Plan, read
+
+PROFILES = ROOT / "workflow" / "profiles"
+INTERRUPTED = 130  # the exit status after Ctrl-C
+ROOM = 2**20  # bytes that must be free: less than a run leaves
+# A file that each dataset has, in the folder of all datasets or in its own.
+MARKS = {
+    "voc2007": ("VOCdevkit/VOC2007/ImageSets",),
+    "voc2012": ("VOCdevkit/VOC2012/ImageSets",),
+    "coco2017": ("coco2017/annotations", "annotations"),
+    "imagenet": ("imagenet/LOC_synset_mapping.txt", "LOC_synset_mapping.txt"),
+    "stanford40": ("Stanford40/ImageSplits", "ImageSplits"),
+    "planet": ("planet/train-jpg", "train-jpg"),
+}
+
+
+def missing(job: Job) -> str | None:
+    """Return what of a job's data is not there, in a sentence, or None."""
+    name, root = job.parameters.get("dataset", "digits"), job.parameters.get("data_root")
+    if name in MARKS:
+        where = f"book/datasets.md says where to get {name} and how to lay it out"
+        if root is None:
+            return f"no folder of datasets is named for {name}: pass --data FOLDER (make: DATA=FOLDER); {where}"
+        if not any((ROOT / Path(root).expanduser() / mark).exists() for mark in MARKS[name]):
+            return f"{root} holds no {MARKS[name][0]}; {where}"
+    weights = job.parameters.get("weights")
+    if weights not in (None, "imagenet") and not (ROOT / Path(weights).expanduser()).is_file():
+        return f"there are no weights at {weights}: a state dict of torchvision, or imagenet to download them"
+    return None
+
+
+def describe(plan: Plan, lacking: dict[str, str], root: Path) -> str:
+    """Return the list of a grid's jobs with their estimated GPU hours, and of the data that are missing."""
+    lines = []
+    for name, spec in plan.trainings.items():
+        done = "done" if (root / ".trained" / f"{name}.json").exists() else ""
+        lines.append(f"  train  {name:64} {estimate.training(spec):8.1f} h  {done}")
+    for name, job in plan.jobs.items():
+        done = "done" if job.finished(root, job.key()) else "no data" if name in lacking else ""
+        lines.append(f"  run    {name:64} {estimate.run(job):8.1f} h  {done}")
+    hours = sum(map(estimate.run, plan.jobs.values())) + sum(map(estimate.training, plan.trainings.values()))
+    lines.append(
+        f"{len(plan.trainings)} trainings and {len(plan.jobs)} runs, {hours:.0f} GPU hours in all by estimate "
+        f"({estimate.EFFECTIVE / 1e12:.0f} TFLOP/s; a done one may still run again if its parameters changed)"
+    )
+    return "\n".join(lines + absent(lacking))
+
+
+def absent(lacking: dict[str, str]) -> list[str]:
+    """Return a line for every reason why runs lack their data, with the runs it stops."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in lacking.items():
+        reasons.setdefault(why, []).append(name)
+    return [
+        f"missing: {why} ({len(names)} runs: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for why, names in reasons.items()
+    ]
+
+
+def gpus() -> list[str]:
+    """Return the numbers of this machine's NVIDIA GPUs that $CUDA_VISIBLE_DEVICES lets one see."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    return [str(i) for i, _ in enumerate(listed.stdout.splitlines())] if listed.returncode == 0 else []
+
+
+def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list[str], lock: int) -> int:
+    """Run the grid's jobs and return Snakemake's exit status; it shares the lock: it may outlive us."""
+    names = gpus() if options.profile == "local" else []
+    count = len(names) if options.profile == "local" else int(not options.cpu)
+    config = {"grid": str(grid.resolve()), "gpus": count, "skipped": json.dumps(skipped)}
+    if options.data:
+        config["data_root"] = options.data
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
+    command += ["--directory", str(root), "--profile", str(PROFILES / options.profile)]
+    command += ["--config", *(f"{key}={value}" for key, value in config.items())]
+    if options.profile == "local":
+        command += ["--resources", f"gpu={count}"]
+    environment = os.environ | {"CAM_UTILS_GPUS": ",".join(names), "PYTHONPATH": str(ROOT / "workflow")}
+    if names:
+        environment.pop("CUDA_VISIBLE_DEVICES", None)  # every job takes one of these
+    running = subprocess.Popen([*command, *options.snakemake], env=environment, pass_fds=[lock])
+    interrupted = False
+    while running.returncode is None:
+        try:
+            running.wait()
+        except KeyboardInterrupt:
+            interrupted = True  # and Snakemake was too: it first ends its jobs, those on a cluster as well
+    return INTERRUPTED if interrupted else running.returncode
+
+
+def prepare(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str]) -> None:
+    """Take away what earlier starts left of the planned runs and trainings that is no longer true.
+
+    Failures, marks of runs that are not there or were made with other parameters or code, whose records are set
+    aside (a failure must not leave yesterday's result), their parts, and marks of checkpoints that are gone.
+    """
+    shutil.rmtree(root / ".failed", ignore_errors=True)
+    for name, job in plan.jobs.items():
+        if name in lacking or job.finished(root, keys[name]):
+            continue
+        (root / ".finished" / name).unlink(missing_ok=True)
+        if (record := root / name / "run.json").is_file():
+            record.replace(record.with_name("run.json.old"))
+        half = root / ".work" / name / "key"
+        if not half.is_file() or half.read_text() != keys[name]:
+            shutil.rmtree(root / ".parts" / name, ignore_errors=True)
+    cache = Path(os.environ.get("CAM_UTILS_CACHE") or ROOT / "data" / "cache")
+    for mark in (root / ".trained" / f"{name}.json" for name in plan.trainings):
+        if mark.is_file():
+            places = (cache / "checkpoints", ROOT / "data" / "checkpoints")
+            checkpoint = json.loads(mark.read_text())["checkpoint"]
+            if not any((place / checkpoint).is_file() for place in places):
+                mark.unlink()
+
+
+def summary(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str]) -> list[str]:
+    """Return what came of the grid: counts, a line for every run that is not there and for missing data."""
+    done = [name for name, job in plan.jobs.items() if job.finished(root, keys[name])]
+    wanted = {
+        *plan.jobs,
+        *plan.trainings,
+        *(f"{j.id}-part{i}" for j in plan.jobs.values() for i in range(j.shards)),
+    }
+    # A full disk may have cut a reason short.
+    failed = [
+        f.read_text() or f"{f.stem}: no reason was left, see {root / 'logs'}"
+        for f in sorted((root / ".failed").glob("*.txt"))
+        if f.stem in wanted
+    ]
+    named = {line.split(":")[0].split("-part")[0] for line in failed}
+    for name, job in plan.jobs.items():
+        if name not in (*done, *lacking, *named):  # ended by a signal, a limit of time or memory, or never begun
+            untrained = [each for each in job.trainings if not (root / ".trained" / f"{each}.json").exists()]
+            why = f"its training {untrained[0]} is not there" if untrained else "it left no reason"
+            failed.append(f"{name}: {why}, see {root / 'logs'}")
+    lines = [f"{len(done)} of {len(plan.jobs)} runs are finished, in {root}"]
+    return lines + [f"failed: {line}" for line in failed] + absent(lacking)
+
+
+def full(root: Path) -> str | None:
+    """Return a sentence if the disk takes no more of what runs write, or None."""
+    probe = root / ".probe"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(ROOM))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return f"the disk is full: {root} takes no {ROOM / 2**20:g} MiB more; make room, and start the batch again"
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what the command line says; exits with 1 if a run failed, with a sentence if nothing could be started."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", type=Path)
+    parser.add_argument("--profile", default="local", help="a folder of workflow/profiles")
+    parser.add_argument("--data", help="the folder of all datasets, in place of the grid's data_root")
+    parser.add_argument("--skip-missing", action="store_true", help="leave out runs whose data are missing")
+    parser.add_argument("--dry-run", action="store_true", help="list the jobs, hours and missing data, run nothing")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are kept")
+    parser.add_argument("--no-book", action="store_true", help="do not gather results and build the book")
+    parser.add_argument("--store", action="store_true", help="write the default runs' outputs into notebooks/")
+    parser.add_argument("--cpu", action="store_true", help="on a cluster: ask for no GPU")
+    options, options.snakemake = parser.parse_known_args(arguments)
+    if options.data:
+        options.data = str(Path(options.data).expanduser().resolve())
+    try:
+        options.grid = options.grid.expanduser()
+        plan = read(options.grid, data_root=options.data)
+        if not (PROFILES / options.profile / "config.yaml").is_file():
+            raise ValueError(f"no profile {options.profile} in workflow/profiles")
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"batch: {error}")
+    root = options.runs.resolve()
+    lacking = {name: why for name, job in plan.jobs.items() if (why := missing(job))}
+    if options.dry_run:
+        print(describe(plan, lacking, root))
+        return
+    if lacking and not options.skip_missing:
+        sys.exit("\n".join(["batch: data are missing; --skip-missing runs the rest", *absent(lacking)]))
+    if why := full(root):
+        sys.exit(f"batch: {why}")
+    with (root / ".batch.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"batch: another batch is at work in {root}")
+        keys = {name: job.key() for name, job in plan.jobs.items()}
+        prepare(plan, root, lacking, keys)
+        status = snakemake(options.grid, root, options, sorted(lacking), held.fileno())
+        print("\n".join([*summary(plan, root, lacking, keys), *filter(None, [full(root)])]), flush=True)
+    if not options.no_book and status != INTERRUPTED:
+        from workflow.site import build  # imports torch, which a listing need not wait for
+
+        try:
+            print(f"The book: {build.book(root, store=options.store and not status)}")
+        except (FileNotFoundError, RuntimeError, ValueError) as error:
+            sys.exit(str(error))
+    sys.exit(1 if status else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Build the book from finished runs: stage the sources, run jupyter-book with warnings fatal.
+
+The runs are made by workflow/batch.py, which calls this at its end.
+"""
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from cam_utils import claims
+from cam_utils.runs import Run, read_runs
+from workflow.batch.grid import ROOT, digest
+from workflow.site import pages
+
+SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
+CLAIMS = ROOT / "data" / "results" / "claims.csv"
+
+
+def chapters() -> list[Path]:
+    """Return the notebooks of the table of contents, in its order; raises FileNotFoundError if one is missing."""
+    found = []
+
+    def walk(node: object) -> None:
+        if isinstance(node, dict):
+            page = f"{node.get('file', '')}.ipynb"
+            if page.startswith("notebooks/"):
+                found.append(ROOT / page)
+            node = list(node.values())
+        for child in node if isinstance(node, list) else ():
+            walk(child)
+
+    walk(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+    missing = [path.name for path in found if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"_toc.yml lists notebooks that do not exist: {', '.join(missing)}")
+    return found
+
+
+def cover() -> None:
+    """Write the README's figure, assets/minmax_digits.jpg: the overlays that the stored chapter shows."""
+    for cell in json.loads((ROOT / "notebooks" / "minmax_cam.ipynb").read_text())["cells"]:
+        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == "fig-overlays":
+            picture = next(o["data"]["image/jpeg"] for o in cell["outputs"] if "image/jpeg" in o.get("data", {}))
+            (ROOT / "assets" / "minmax_digits.jpg").write_bytes(base64.b64decode(picture))
+
+
+def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = ()) -> Path:
+    """Stage the sources, the executed `notebooks` and what the finished `runs` add in `out`/work, build `out`/html
+    strictly, return its index.
+
+    `out`/html is replaced only when the build has succeeded. Raises RuntimeError with what jupyter-book printed if
+    it failed or warned; ValueError and FileNotFoundError as :func:`pages.stage`.
+    """
+    work, html = out / "work", out / "html"
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "src" / "notebooks").mkdir(parents=True)
+    for name in SOURCES:
+        (work / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():  # without data/results/runs: of a run only what pages.stage makes of it is read
+            shutil.copytree(ROOT / name, work / "src" / name, ignore=shutil.ignore_patterns("runs"))
+        else:
+            shutil.copy(ROOT / name, work / "src" / name)
+    for notebook in notebooks:
+        shutil.copy(notebook, work / "src" / "notebooks")
+    pages.stage(work / "src", runs)
+    # --all with -W: an incremental build passes in silence over the warnings of pages that it does not read again.
+    program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(work / "src")]
+    options = ["--path-output", str(work), "-W", "--all", "-n", "--keep-going"]
+    done = subprocess.run([*program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the build of the book failed:\n{done.stdout}")
+    shutil.rmtree(html, ignore_errors=True)
+    shutil.move(work / "_build" / "html", html)
+    return html / "index.html"
+
+
+def book(folder: Path, *, store: bool = False) -> Path:
+    """Return the index of the site built from the finished runs in `folder` and the committed ones, if it changed.
+
+    A chapter shows its default run where `folder` has it, else the outputs stored in notebooks/. With `store` the
+    default runs' outputs, their claims and the README's figure are written into the project, to be committed.
+    """
+    out = ROOT / "_build"
+    found = {run.id: run for run in read_runs(ROOT / "data" / "results" / "runs")}
+    found |= {run.id: run for run in read_runs(folder)}  # of one name, the run of this machine
+    found = [found[name] for name in sorted(found)]
+    own = {run.id: run.folder / "notebook.ipynb" for run in found}
+    shown = [own.get(path.stem, path) for path in chapters()]
+    if store:
+        for path, executed in zip(chapters(), shown, strict=True):
+            shutil.copy(executed, path)
+        own_runs = [run for run in found if run.id == run.chapter]
+        claims.judge(own_runs).to_csv(CLAIMS, index=False, float_format="%.6g")
+        origin = {run.id: run.record for run in own_runs}
+        CLAIMS.with_suffix(".json").write_text(
+            json.dumps({"command": "make notebooks", "runs": origin}, indent=1) + "\n"
+        )
+        cover()
+    index, mark = out / "html" / "index.html", out / "html.sha256"
+    files = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
+    now = digest([*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *files, *shown])
+    if index.exists() and mark.exists() and mark.read_text() == now:
+        print("site: unchanged, not built again", flush=True)
+        return index
+    print("site: building", flush=True)
+    executed = out / "executed"
+    shutil.rmtree(executed, ignore_errors=True)
+    executed.mkdir(parents=True)
+    copies = [shutil.copy(source, executed / path.name) for path, source in zip(chapters(), shown, strict=True)]
+    build(copies, out, found)
+    mark.write_text(now)
+    return index

@@ -1,0 +1,173 @@
+"""Write the built site's chapters as one page, _build/html/single.html, and print it as _build/book.pdf.
+
+    python workflow/export.py [--html-only]
+
+Sphinx's own single-page builder is not used: where chapters share names of sections, its links lead to the first.
+Pages of runs stay outside, and what needs a script shows what it shows without.
+"""
+
+import argparse
+import posixpath
+import re
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from workflow.batch.grid import ROOT
+
+NAME = "single.html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.S)
+HEAD = re.compile(r"<head>(.*?)</head>", re.S)
+TITLE = re.compile(r"<h1>(.*?)<a class=\"headerlink\"", re.S)
+SCRIPT = re.compile(r"<script\b.*?</script>", re.S)
+FORM = re.compile(r"<form\b[^>]*\bhidden\b.*?</form>", re.S)  # what only a script shows and fills
+NOSCRIPT = re.compile(r"<noscript>(.*?)</noscript>", re.S)
+ID = re.compile(r'(\sid=")([^"]+)(")')
+LINK = re.compile(r'(\s(?:href|src)=")([^"]+)(")')
+SHELL = """<!DOCTYPE html>
+<html lang="en" data-theme="light" data-mode="light">
+<head>{head}</head>
+<body>
+<div class="bd-container"><div class="bd-container__inner bd-page-width"><main class="bd-main">
+<div class="bd-content">
+<div class="bd-article-container"><article class="bd-article">
+<nav aria-label="Contents"><ul>
+{contents}
+</ul></nav>
+{articles}
+</article></div>
+</div>
+</main></div></div>
+</body>
+</html>
+"""
+
+
+def pages_of(contents: dict) -> list[str]:
+    """Return the pages of a table of contents (_toc.yml) in its order, without suffixes.
+
+    >>> pages_of({"root": "book/intro", "parts": [{"chapters": [{"file": "book/a", "sections": [{"file": "b"}]}]}]})
+    ['book/intro', 'book/a', 'b']
+    """
+    found = [contents["root"]]
+
+    def walk(node: object) -> None:
+        if isinstance(node, dict):
+            found.extend([node["file"]] if "file" in node else [])
+            node = list(node.values())
+        for child in node if isinstance(node, list) else ():
+            walk(child)
+
+    walk(contents.get("parts", contents.get("chapters", [])))
+    return found
+
+
+def single_page(site: Path, names: Iterable[str]) -> Path:
+    """Write the pages `names` of the built `site` one after the other as its page NAME, and return its path.
+
+    Ids are prefixed by their page's name, so that links between these pages stay inside the one page. Raises
+    FileNotFoundError for a page that is not built, ValueError for one without an article.
+    """
+    names = list(names)
+    articles, contents = [], []
+    for name in names:
+        path = site / f"{name}.html"
+        if not path.is_file():
+            raise FileNotFoundError(f"expected the built page {path}; make book builds it")
+        found = ARTICLE.search(path.read_text())
+        if not found:
+            raise ValueError(f"expected an article in {path}")
+        text = NOSCRIPT.sub(r"\1", FORM.sub("", SCRIPT.sub("", found[1])))
+        title = TITLE.search(text)
+        contents.append(f'<li><a href="#{anchor(name)}">{title[1] if title else name}</a></li>')
+        text = ID.sub(lambda m, page=name: f"{m[1]}{anchor(page, m[2])}{m[3]}", text)
+        text = LINK.sub(lambda m, page=name: m[1] + moved(m[2], page, names) + m[3], text)
+        articles.append(f'<div class="single-page" id="{anchor(name)}">{text}</div>')
+    start = (site / f"{names[0]}.html").read_text()
+    head = LINK.sub(lambda m: m[1] + moved(m[2], names[0], []) + m[3], HEAD.search(start)[1])
+    # Of the scripts only MathJax and its settings: the others need the theme's bars.
+    head = SCRIPT.sub(lambda m: m[0] if "mathjax" in m[0].lower() else "", head)
+    out = site / NAME
+    out.write_text(SHELL.format(head=head, contents="\n".join(contents), articles="\n".join(articles)))
+    return out
+
+
+def anchor(page: str, name: str = "") -> str:
+    """Return the id in the single page of a page, or of the id `name` in it.
+
+    >>> anchor("book/metrics"), anchor("book/metrics", "eq-mask")
+    ('book-metrics', 'book-metrics--eq-mask')
+    """
+    return page.replace("/", "-") + (f"--{name}" if name else "")
+
+
+def moved(target: str, page: str, names: Iterable[str]) -> str:
+    """Return where a link of `page` must point in the single page, which lies at the site's top.
+
+    >>> [moved(t, "book/a", ["book/a", "book/b"]) for t in ("#x", "b.html#y", "../z.jpg", "c.html")]
+    ['#book-a--x', '#book-b--y', 'z.jpg', 'book/c.html']
+    """
+    if re.match(r"[a-z]+:|//", target):
+        return target
+    file, _, name = target.partition("#")
+    if file == "":
+        return f"#{anchor(page, name)}"
+    file = posixpath.normpath(posixpath.join(posixpath.dirname(page), file))
+    if file.removesuffix(".html") in names:
+        return f"#{anchor(file.removesuffix('.html'), name)}"
+    return f"{file}#{name}" if name else file
+
+
+def print_pdf(page: Path, out: Path) -> Path:
+    """Print `page` with Chromium as `out`, A4, with bookmarks, and return `out`.
+
+    Raises FileNotFoundError without Chromium, RuntimeError if a formula or a picture is missing on the page.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise FileNotFoundError(f"printing needs Chromium: expected one of {', '.join(BROWSERS)} on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        sheet = chromium.new_page()
+        sheet.goto(page.resolve().as_uri(), wait_until="load")
+        sheet.wait_for_function("() => window.MathJax?.startup?.promise")
+        sheet.evaluate("() => MathJax.startup.promise.then(() => true)")
+        faults = sheet.evaluate(
+            "() => [[...document.images].filter(i => !i.naturalWidth).length,"
+            " [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length]"
+        )
+        if any(faults):
+            raise RuntimeError(f"{faults[0]} pictures and {faults[1]} formulas of {page} are missing")
+        # Other files of this machine are no targets for a reader of the PDF.
+        sheet.evaluate(
+            "() => document.querySelectorAll('a[href]').forEach(a => {"
+            " if (!/^(#|https?:)/.test(a.getAttribute('href'))) a.removeAttribute('href'); })"
+        )
+        margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
+        sheet.pdf(path=out, format="A4", margin=margin, print_background=True, tagged=True, outline=True)
+        chromium.close()
+    return out
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the page, and the PDF unless --html-only; exits with one line if that fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--html-only", action="store_true", help="no PDF: needs no Chromium")
+    given = parser.parse_args(arguments)
+    try:
+        page = single_page(ROOT / "_build" / "html", pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+        print(page)
+        if not given.html_only:
+            print(print_pdf(page, ROOT / "_build" / "book.pdf"))
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
+        sys.exit(f"export: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The runs' means beside the papers' tables, as HTML for the page of results."""
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import PurePath
+
+import numpy as np
+import pandas as pd
+
+from cam_utils.evaluation import results
+from cam_utils.runs import Run
+from workflow.site import html_parts, run_pages
+
+PREFIXES = {"minmax": "MinMax-CAM", "repcam": "Representative-class CAM", "sscam": "SS-CAM"}
+# Our name -> the names that the papers' tables use for it.
+DATASETS = {
+    "voc2007": ["VOC07"],
+    "voc2012": ["VOC12"],
+    "coco2017": ["COCO"],
+    "planet": ["P:AfS"],
+    "imagenet": ["ILSVRC2012"],
+}
+NETWORKS = {
+    "efficientnet_b6": ["Eb6"],
+    "vgg16-gap": ["VGG16"],
+    "vgg19": ["VGG-19", "VGG19"],
+    "acol-vgg19": ["VGG19"],
+    "resnet18": ["Res-18", "ResNet-18"],
+    "resnet50": ["Res-50", "ResNet50"],
+    "cbam_resnet50": ["ResNet50"],
+    "resnet101": ["RN101", "Res-101", "ResNet101"],
+    "resnet152": ["Res-152"],
+    "mobilenet_v2": ["Mobilenet"],
+    "squeezenet1_0": ["SqueezeNet1.0"],
+}
+STEPS = (5, 15)  # percentage points from which a difference is coloured as medium, and as large
+KEYS = ["table", "dataset", "network", "split", "setting", "method", "metric"]
+LEGEND = """<ul class="legend">
+<li><span class="diff d0">+1.2</span> our 95% interval reaches the paper's value or range</li>
+<li><span class="diff up1">+3.0</span> <span class="diff up2">+9.0</span> <span class="diff up3">+30.0</span>
+ours is higher, by less than 5, less than 15, and 15 points or more</li>
+<li><span class="diff down1">-3.0</span> <span class="diff down2">-9.0</span> <span class="diff down3">-30.0</span>
+ours is lower, in the same steps</li>
+</ul>"""
+
+
+def means(runs: Iterable[Run]) -> pd.DataFrame:
+    """Return KEYS, value, low, high, n_images, seeds and runs (ids): one row per mean, seeds taken together.
+
+    Over seeds a value is the mean, and the interval reaches from the lowest end to the highest.
+    """
+    parts, runs = [], list(runs)
+    for run in runs:
+        file = run.folder / "means.csv"
+        if file.is_file():
+            known = {"dataset": run.parameters["dataset"], "split": run.parameters.get("split", "val")}
+            # What else than the seed may differ keeps rows apart: heads have runs of their own.
+            alike = {k: v for k, v in run.parameters.items() if k not in ("seed", *run_pages.MACHINE)}
+            # A pretrained network and one from random weights are no two seeds, wherever the weights lie.
+            weights = run.parameters.get("weights")
+            known |= {"alike": json.dumps([alike, weights and PurePath(str(weights)).name], sort_keys=True)}
+            known["seed"] = run.parameters.get("seed")
+            rows = pd.read_csv(file).assign(network=run_pages.network_of(run), **known)
+            rows = rows[rows["table"] != run.chapter]  # a table of the chapter's own has no paper's beside it
+            rows["setting"] = [
+                ", ".join(map(str, (s, *run_pages.extras(run)))) for s in rows["setting"].fillna("-")
+            ]
+            parts.append(rows.assign(run=run.id))
+    columns = [*KEYS, "value", "low", "high", "n_images", "seeds", "runs"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    every = pd.concat(parts, ignore_index=True)
+    grouped = every.groupby([*KEYS, "alike"], sort=False).agg(
+        value=("value", "mean"),
+        low=("low", "min"),
+        high=("high", "max"),
+        n_images=("n_images", "max"),
+        seeds=("seed", lambda seeds: max(1, seeds.nunique())),
+        runs=("run", tuple),
+    )
+    # The order of tables, datasets and networks is the alphabet's; below that, that of the chapter.
+    return grouped.reset_index().sort_values(KEYS[:5], kind="stable", ignore_index=True)[columns]
+
+
+@cache
+def published(
+    table: str, dataset: str, network: str, split: str, method: str, metric: str
+) -> tuple[float, float, str]:
+    """Return the paper's lowest and highest percentage of this method and metric, and what they are measured on.
+
+    Rows of the same dataset (then split, then network) count if there are any, else all. NaN where the paper has
+    none.
+    """
+    paper = results.paper_table(table)
+    value = "value" if "value" in paper else "miou"
+    rows = paper[(paper["method"].map(_plain) == _plain(method)) & (paper["metric"] == metric)]
+    if "avg" in set(rows.get("class", ())):
+        rows = rows[rows["class"] == "avg"]
+    same = {"dataset": DATASETS.get(dataset, ()), "split": (split,), "architecture": NETWORKS.get(network, ())}
+    for column, names in same.items():
+        if (found := rows[column].isin(names)).any():
+            rows = rows[found]
+    if rows.empty:
+        return np.nan, np.nan, ""
+    percent = rows[value] * (100 if (rows["unit"] == "fraction").all() else 1)
+    where = [", ".join(rows[column].astype(str).unique()) for column in ("dataset", "architecture")]
+    return percent.min(), percent.max(), "; ".join(where)
+
+
+def title_of(table: str) -> str:
+    """Return a reader's name of a file in data/paper_tables.
+
+    >>> title_of("repcam_table1_topk"), title_of("minmax_table2")
+    ('Representative-class CAM, Table 1 (topk)', 'MinMax-CAM, Table 2')
+    """
+    found = re.fullmatch(r"([a-z]+)_table(\d+)(?:_(\w+))?", table)
+    if not found:
+        return table.replace("_", " ")
+    return f"{PREFIXES.get(found[1], found[1])}, Table {found[2]}" + (f" ({found[3]})" if found[3] else "")
+
+
+def results_part(runs: Iterable[Run]) -> str:
+    """Return the generated part of the page of results, as MyST; one sentence if no run has means."""
+    runs = list(runs)
+    found = means(runs)
+    if found.empty:
+        return "No run has been read into this build: there are no means to show.\n"
+    pages = {run.id: run for run in runs}
+    names = {name: title_of(name) for name in found["table"].unique()}
+    choices = {column: sorted(found[column].unique()) for column in ("dataset", "network")}
+    text = html_parts.raw(html_parts.filters(choices | {"table": names.values()}) + "\n" + LEGEND)
+    for name, rows in found.groupby("table", sort=False):
+        body = html_parts.table(_shown(rows, pages))
+        frame = html_parts.frame(body, f"Ours beside {names[name]}", table=names[name])
+        text += f"\n### {run_pages.markdown_safe(names[name])}\n\n{html_parts.raw(frame)}"
+    return text
+
+
+def _shown(rows: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+    """Return the rows of one published table as text and HTML."""
+    escape, shown = html_parts.escape, []
+    for row in rows.itertuples():
+        low, high, where = published(row.table, row.dataset, row.network, row.split, row.method, row.metric)
+        paper = "" if np.isnan(low) else f"{low:.2f}" + (f" to {high:.2f}" if high > low else "")
+        shown.append(
+            {
+                "dataset": escape(row.dataset),
+                "network": escape(row.network),
+                "method": escape(row.method),
+                "metric": escape(row.metric),
+                "ours [95%]": interval_text(row.value, row.low, row.high),
+                "paper": paper,
+                "ours - paper": difference(row.value, row.low, row.high, low, high),
+                "setting": escape(row.setting),
+                "images": f"{row.n_images:.0f}" + (f" x {row.seeds} seeds" if row.seeds > 1 else ""),
+                "paper's data": escape(where),
+                "run": " ".join(link(runs[each]) for each in row.runs),
+            }
+        )
+    return pd.DataFrame(shown)
+
+
+def interval_text(value: float, low: float, high: float, digits: int = 1) -> str:
+    """Return "12.3 [10.1, 14.8]", "12.3" without an interval, "undefined" without a value.
+
+    >>> interval_text(12.34, 10.0, 15.0), interval_text(12.34, float("nan"), float("nan"))
+    ('12.3 [10.0, 15.0]', '12.3')
+    """
+    if pd.isna(value):
+        return "undefined"
+    ends = "" if pd.isna(low) or pd.isna(high) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{ends}"
+
+
+def difference(value: float, low: float, high: float, least: float, most: float) -> str:
+    """Return our value minus the nearest of the paper's [least, most], as HTML coloured by sign and size.
+
+    >>> difference(50.0, 48.0, 52.0, 40.0, 40.0)
+    '<span class="diff up2">+10.0</span>'
+    >>> difference(50.0, 48.0, 52.0, 40.0, 60.0)
+    '<span class="diff d0">in range</span>'
+    """
+    if np.isnan(value) or np.isnan(least):
+        return ""
+    if least < most and least <= value <= most:
+        return '<span class="diff d0">in range</span>'
+    gap = value - (least if value < least else min(value, most))
+    size = 1 + sum(abs(gap) >= step for step in STEPS)
+    covered = low <= most and high >= least
+    kind = "d0" if covered or gap == 0 else f"{'up' if gap > 0 else 'down'}{size}"
+    return f'<span class="diff {kind}">{gap:+.1f}</span>'
+
+
+def link(run: Run, text: str | None = None) -> str:
+    """Return an HTML link from a page of book/ to the run's page."""
+    name = text or (f"seed {run.parameters['seed']}" if "seed" in run.parameters else run.id)
+    return f'<a href="../{run_pages.page_of(run)}.html">{html_parts.escape(name)}</a>'
+
+
+def _plain(method: str) -> str:
+    """Return a method's name as all tables can be compared by: "random +F" is "Random+F", "CAM [21]" is "CAM"."""
+    return re.sub(r"\s+|\[\d+\]", "", method).casefold()

@@ -1,0 +1,265 @@
+"""A finished run as a page of the book: its own title, how to repeat it, and no label that another page has."""
+
+import ast
+import json
+import posixpath
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path, PurePath
+
+import nbformat
+
+from cam_utils.runs import Run
+from workflow.site.chapter_pages import command
+
+PAPERS = {"minmax_cam": "MinMax-CAM", "representative_cam": "Representative-class CAM", "ss_cam": "SS-CAM"}
+# Of the chapters' runs.
+TITLES = PAPERS | {
+    "comparison": "Every method under every metric",
+    "sanity_checks": "Sanity checks",
+    "your_model": "Your own model",
+}
+FOLDER = "runs"  # of the staged book; chapters lie in notebooks/
+# What a machine decides, not an experiment: it tells no two runs apart.
+MACHINE = ("data_root", "weights", "output", "device", "retrain", "stack")
+FINDINGS = "What the default run shows"  # this section describes other numbers than a run's own
+
+ROLES = re.compile(r"(\{(?:numref|ref|eq)\}`(?:[^`<]*<)?)([^`<>]+)(>?`)")
+PATHS = re.compile(r"(\{(?:doc|download)\}`(?:[^`<]*<)?)([^`<>]+)(>?`)")
+LINKS = re.compile(r"(\]\()([^)\s]+)(\))")
+FILES = re.compile(r"(\]\()([^)\s#:]*[./][^)\s:]*)(\))")  # links but for addresses, anchors and bare labels
+TARGETS = (
+    re.compile(r"(^\()([^)\s]+)(\)=[ \t]*$)", re.M),
+    re.compile(r"(\$\$[ \t]*\()([^)\s]+)(\)[ \t]*$)", re.M),
+    re.compile(r"(^[ \t]*:(?:label|name):[ \t]*)(\S+)()", re.M),
+)
+HEADING = re.compile(r"^(#+) +(.*?)[ \t]*$", re.M)
+
+
+def page_of(run: Run) -> str:
+    """Return the run's page, without its suffix: the chapter itself for the default run."""
+    return f"notebooks/{run.chapter}" if run.id == run.chapter else f"{FOLDER}/{run.id}"
+
+
+def network_of(run: Run) -> str:
+    """Return the name of the run's network; a chapter may leave the digits' own unsaid."""
+    named = run.parameters.get("architecture") or run.parameters.get("network")
+    if named:
+        return _text(str(named))
+    return "digits" if run.parameters["dataset"] == "digits" else "the default network"
+
+
+def short_name(run: Run) -> str:
+    """Return what tells the run from others of its chapter: "coco2017, squeezenet1_0, both heads, seed 0"."""
+    known = run.parameters
+    head = {"both": "both heads", None: None}.get(known.get("head"), f"{known.get('head')} head")
+    dataset = known.get("dataset")  # a chapter may take any pictures
+    network = network_of(run) if network_of(run) != dataset else None  # the digits' network is digits
+    parts = [dataset, network, head, f"seed {known['seed']}" if "seed" in known else None]
+    return ", ".join(str(part) for part in (*parts, *extras(run)) if part is not None)
+
+
+def extras(run: Run) -> list[str]:
+    """Return the other parameters that differ from the chapter's defaults, as "limit 500"."""
+    named = ("dataset", "architecture", "network", "head", "seed", *MACHINE)
+    return [f"{k} {_text(v)}" for k, v in _changed(run).items() if k not in named]
+
+
+def run_page(run: Run) -> nbformat.NotebookNode:
+    """Return the run's executed notebook as a page. Raises FileNotFoundError if the run has no notebook."""
+    page = nbformat.read(_notebook(run), 4)
+    _retitle(page, f"{TITLES.get(run.chapter, run.chapter)}: {short_name(run)}", _about(run))
+    _drop_section(page, FINDINGS)
+    _hide_paths(page, run)
+    _make_unique(page, run.id)
+    for cell in page.cells:
+        if cell.cell_type == "markdown":
+            for pattern in (PATHS, FILES):
+                cell.source = pattern.sub(lambda m: m[1] + _moved(m[2]) + m[3], cell.source)
+    return page
+
+
+def add_to_toc(contents: dict, runs: Iterable[Run]) -> dict:
+    """Return the table of contents with the runs' pages below their chapters.
+
+    Raises ValueError for a run of a chapter that the contents do not list.
+    """
+    pages: dict[str, list[dict]] = {}
+    for run in runs:
+        if run.id != run.chapter:
+            pages.setdefault(run.chapter, []).append({"file": page_of(run), "title": short_name(run)})
+    placed = set()
+
+    def walk(node: object) -> object:
+        if isinstance(node, list):
+            return [walk(child) for child in node]
+        if not isinstance(node, dict):
+            return node
+        node = {key: walk(value) for key, value in node.items()}
+        chapter = PurePath(node.get("file", "")).name
+        if node.get("file") == f"notebooks/{chapter}" and chapter in pages:
+            placed.add(chapter)
+            node["sections"] = [*node.get("sections", []), *pages[chapter]]
+        return node
+
+    contents = walk(contents)
+    if missing := sorted(set(pages) - placed):
+        raise ValueError(f"there are runs of chapters that _toc.yml does not list: {', '.join(missing)}")
+    return contents
+
+
+def markdown_safe(text: object) -> str:
+    """Return the text with every character escaped that MyST would read as markup.
+
+    >>> markdown_safe("squeezenet1_0 [x]")
+    'squeezenet1\\\\_0 \\\\[x\\\\]'
+    """
+    return re.sub(r"([\\`*_\[\]{}<>$#%|])", r"\\\1", str(text))
+
+
+def _notebook(run: Run) -> Path:
+    path = run.folder / "notebook.ipynb"
+    if not path.is_file():
+        raise FileNotFoundError(f"run {run.id} has no executed notebook: expected {path}")
+    return path
+
+
+@cache
+def _defaults(notebook: Path) -> dict:
+    """Return the values in the notebook's cell of parameters, which stay in it beside those of the run."""
+    cells = json.loads(notebook.read_text())["cells"]
+    source = next(("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])), "")
+    assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
+
+
+def _changed(run: Run) -> dict:
+    """Return the run's parameters that differ from its chapter's defaults; none for the default run itself."""
+    if run.id == run.chapter:
+        return {}
+    defaults = _defaults(_notebook(run))
+    return {k: v for k, v in run.parameters.items() if k not in defaults or defaults[k] != v}
+
+
+def _text(value: object) -> str:
+    """Return the value as it is given on the command line; an absolute path keeps its last part only."""
+    if isinstance(value, str):
+        return f"path/to/{PurePath(value).name}" if PurePath(value).is_absolute() else value
+    return json.dumps(value)
+
+
+def _about(run: Run) -> str:
+    """Return the paragraph below the title: whose text this is, device, versions, and the command."""
+    record = run.record
+    versions = record.get("versions", {})
+    facts = [
+        f"Device: {record.get('device', 'not recorded')}",
+        f"{_duration(record['wall_s'])} of wall time" if "wall_s" in record else None,
+        ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "torchvision") if versions.get(name)),
+        f"code {record['git'][:10]}" + (" with changes" if record.get("dirty") else "")
+        if record.get("git")
+        else "",
+    ]
+    given = {name: _text(value) for name, value in _changed(run).items() if name not in ("output", "device")}
+    chapter = f"{{doc}}`{run.chapter}`"  # moved with the chapter's own links
+    judged = """ {doc}`../book/claims` judges the paper's claims on it, and {doc}`../book/results`
+puts its means beside the paper's."""
+    return f"""\
+:::{{admonition}} A run of the chapter
+The text is that of chapter {chapter}, which shows the default run and says what it shows; the numbers and figures
+on this page are this run's.{judged if run.chapter in PAPERS else ""}
+
+{markdown_safe("; ".join(fact for fact in facts if fact))}.
+
+```bash
+{command(run.chapter, run.id, given)}
+```
+:::"""
+
+
+def _duration(seconds: float) -> str:
+    """Return the time in the unit that fits: "48 s", "26 min", "3.2 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _retitle(page: nbformat.NotebookNode, title: str, below: str) -> None:
+    for cell in page.cells:
+        if cell.cell_type == "markdown" and (found := HEADING.search(cell.source)):
+            before, after = cell.source[: found.start()], cell.source[found.end() :]
+            cell.source = f"{before}# {markdown_safe(title)}\n\n{below}\n{after}"
+            return
+    page.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {markdown_safe(title)}\n\n{below}", id="run-title"))
+
+
+def _drop_section(page: nbformat.NotebookNode, title: str) -> None:
+    """Drop the section of this title, with its label, up to the next heading of its level or above."""
+    level, kept = None, []
+    for cell in page.cells:
+        if cell.cell_type == "markdown":
+            lines, fenced = [], False
+            for line in cell.source.splitlines():
+                fenced ^= line.startswith(("```", ":::"))
+                heading = None if fenced else HEADING.match(line)
+                if heading and level is not None and len(heading[1]) <= level:
+                    level = None
+                if heading and level is None and heading[2] == title:
+                    level = len(heading[1])
+                    while lines and (not lines[-1].strip() or TARGETS[0].match(lines[-1])):
+                        lines.pop()
+                if level is None:
+                    lines.append(line)
+            cell.source = "\n".join(lines)
+        if level is None or (cell.cell_type == "markdown" and cell.source):
+            kept.append(cell)
+    page.cells = kept
+
+
+def _hide_paths(page: nbformat.NotebookNode, run: Run) -> None:
+    """Shorten absolute paths in the cell that papermill wrote: they say nothing outside one machine."""
+    for cell in page.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            for value in run.parameters.values():
+                if isinstance(value, str) and PurePath(value).is_absolute():
+                    cell.source = cell.source.replace(value, _text(value))
+
+
+def _drop_empty_figures(page: nbformat.NotebookNode) -> None:
+    """Take back the names of figures and tables that this run did not make (of a head that it has not, say)."""
+    empty = set()
+    for cell in page.cells:
+        if cell.cell_type == "code" and not cell.outputs and "figure" in cell.metadata.get("mystnb", {}):
+            empty.add(cell.metadata.mystnb.pop("figure").get("name"))
+    for cell in page.cells if empty else ():
+        if cell.cell_type == "markdown":
+            cell.source = ROLES.sub(lambda m: "(not in this run)" if m[2] in empty else m[0], cell.source)
+
+
+def _make_unique(page: nbformat.NotebookNode, suffix: str) -> None:
+    """Append the run's name to the labels that the page defines, and to the uses of these."""
+    _drop_empty_figures(page)
+    texts = [cell.source for cell in page.cells if cell.cell_type == "markdown"]
+    own = {m[2] for pattern in TARGETS for text in texts for m in pattern.finditer(text)}
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in page.cells]
+    own |= {figure["name"] for figure in figures if "name" in figure}
+
+    def renamed(found: re.Match) -> str:
+        sign, name = ("#", found[2][1:]) if found[2].startswith("#") else ("", found[2])
+        return found[1] + sign + (f"{name}--{suffix}" if name in own else name) + found[3]
+
+    for cell in page.cells:
+        if cell.cell_type == "markdown":
+            for pattern in (*TARGETS, ROLES, LINKS):
+                cell.source = pattern.sub(renamed, cell.source)
+    for figure in figures:
+        if "name" in figure:
+            figure["name"] += f"--{suffix}"
+
+
+def _moved(target: str) -> str:
+    """Return a path as it must read in FOLDER to lead where it led from notebooks/."""
+    if target.startswith("/"):
+        return target
+    return posixpath.relpath(posixpath.normpath(posixpath.join("notebooks", target)), FOLDER)
