@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cam_utils import maps
-from cam_utils.claims.evidence import FEWEST_IMAGES
 from cam_utils.data import Permuted
 from cam_utils.evaluation import results
+from cam_utils.evaluation.bootstrap import FEWEST_IMAGES
 from cam_utils.evaluation.similarity import SIMILARITIES, similarities
-from cam_utils.methods.registry import METHODS, SCORES, raw_maps
+from cam_utils.methods.query import Query, ask, rectified
+from cam_utils.methods.registry import Method
 from cam_utils.names import check_known
-from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs
 
 ORDERS = ("cascade", "independent")
@@ -85,63 +85,58 @@ def permuted(load: Callable[..., Dataset], seed: int) -> Callable[..., Dataset]:
     return lambda split, **options: Permuted(load(split, **options), seed)
 
 
-def centred_gaussian(images: Float[Tensor, "batch 3 h w"], pairs: Pairs) -> Float[Tensor, "pairs h w"]:
+def centred_gaussian(query: Query) -> Float[Tensor, "pairs h w"]:
     """Return one map for all pairs, a Gaussian at the centre, a quarter of the side wide: it knows no image.
 
-    >>> one = Pairs(*torch.zeros(3, 1, dtype=torch.long))
-    >>> centred_gaussian(torch.zeros(1, 3, 3, 3), one)[0].argmax().item()  # the middle of nine pixels
+    >>> net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> query = ask(net, torch.zeros(1, 3, 3, 3), Pairs.one(), layer=net[0])
+    >>> centred_gaussian(query)[0].argmax().item()  # the middle of nine pixels
     4
     """
+    images = query.images
     sides = [(torch.arange(n, device=images.device) - (n - 1) / 2) / (n / 4) for n in images.shape[-2:]]
     y, x = (torch.exp(-(side**2) / 2) for side in sides)
-    return (y[:, None] * x).to(images.dtype).expand(len(pairs), -1, -1)
+    return (y[:, None] * x).to(images.dtype).expand(len(query.pairs), -1, -1)
 
 
-def sobel(images: Float[Tensor, "batch 3 h w"], pairs: Pairs) -> Float[Tensor, "pairs h w"]:
+def sobel(query: Query) -> Float[Tensor, "pairs h w"]:
     """Return the size of the Sobel gradient of every pair's image, channels averaged: it knows no network.
 
     >>> step = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).expand(1, 3, 5, 6)
-    >>> sobel(step, Pairs(*torch.zeros(3, 1, dtype=torch.long)))[0, 2].tolist()
+    >>> net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> sobel(ask(net, step[None, None].repeat(1, 3, 1, 1), Pairs.one(), layer=net[0]))[0, 2].tolist()
     [0.0, 0.0, 4.0, 4.0, 0.0, 0.0]
     """
+    images = query.images
     across = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")  # the border is no edge
     both = F.conv2d(grey, torch.stack([across, across.T])[:, None])  # [B, 2, h, w]
-    return both.norm(dim=1)[pairs.image]
+    return both.norm(dim=1)[query.pairs.image]
 
 
 # Maps that never ask the network: what every check must find out.
-CONTROLS: dict[str, Callable[[Tensor, Pairs], Tensor]] = {"gaussian": centred_gaussian, "sobel": sobel}
+CONTROLS: dict[str, Method] = {"gaussian": centred_gaussian, "sobel": sobel}
 
 
 @torch.no_grad()
 def masks_of(
-    methods: Sequence[str],
+    methods: Mapping[str, Method],
     model: nn.Module,
     images: Float[Tensor, "batch 3 h w"],
     pairs: Pairs,
     *,
-    scores: str = "sigmoid",
+    activation: str = "sigmoid",
     chunk: int | None = None,
-    smoothing: Mapping[str, object] | None = None,
 ) -> dict[str, Tensor]:
     """Return every method's masks in [0, 1], {name: [P, h, w]}, of the same pairs, whatever the network predicts.
 
-    `methods`: names of METHODS or CONTROLS; the other options are those of :func:`cam_utils.methods.registry.raw_maps`.
-    Raises ValueError for a name that is neither.
+    methods: as :func:`cam_utils.methods.registry.resolved` gives them, CONTROLS among them if they are to be.
     """
-    for name in methods:
-        check_known("method", name, (*METHODS, *CONTROLS))
-    captured = capture(model, images, model.features, grads=True)
-    run = {"chunk": chunk, "smoothing": smoothing}
-    found = {}
-    for name in methods:
-        if name in CONTROLS:
-            raw = CONTROLS[name](images, pairs)
-        else:
-            raw = raw_maps([name], model, images, captured, pairs, lambda x: SCORES[scores](model(x)), **run)[name]
-        found[name] = maps.masks(raw, images.shape[-2:])
-    return found
+    query = ask(model, images, pairs, activation=activation, chunk=chunk)
+    return {
+        name: maps.masks(rectified(method(query), name, pairs), images.shape[-2:])
+        for name, method in methods.items()
+    }
 
 
 def unrelated(image: Int[Tensor, " pairs"], partners: int = 4) -> Int[Tensor, "pairs partners"]:
