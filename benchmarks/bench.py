@@ -30,7 +30,7 @@ CONTRACT = {
     "evaluation": {"limit": 1.2},
 }
 EXTRA_MIB = 400  # that the Score family may add for a ResNet-50 at 224 px
-GROUPS = (*CONTRACT, "ablation_cam", "pairwise_heads", "memory")
+GROUPS = (*CONTRACT, "ablation_cam", "memory")
 SCORE_FAMILY = ("score_cam", "ss_cam")
 CHANNELS = (128, 512, 2048)
 MIB = 2**20
@@ -61,7 +61,6 @@ def plan(quick: bool) -> list[Row]:
     rows += [Row("ss_cam", "squeezenet1_0", 1, labels, 96, 3, False) for labels in (1, 3, 10)]
     rows += [Row("ablation_cam", "squeezenet1_0", 1, labels, 224, 3) for labels in (1, 3, 10)]
     rows += [Row("evaluation", "resnet18", 16, 1, 96)]
-    rows += [Row("pairwise_heads", "-", 100, classes, 0, 3) for classes in (10, 20)]
     if quick:
         rows = [row._replace(repeats=3) for row in rows if row.labels == 3 and row.batch == 1 and row.size != 64]
     return rows
@@ -69,8 +68,6 @@ def plan(quick: bool) -> list[Row]:
 
 def calls_of(row: Row, samples: str | None) -> workloads.Calls:
     """Return the calls of one row."""
-    if row.group == "pairwise_heads":
-        return workloads.pairwise_heads(row.labels, row.batch)
     if row.group == "evaluation":
         return workloads.evaluation(row.batch)
     return getattr(workloads, row.group)(workloads.bench(row.network, row.batch, row.labels, row.size, samples))

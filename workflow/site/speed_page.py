@@ -15,7 +15,6 @@ NOUNS = {
     "ss_cam": "SS-CAM",
     "ablation_cam": "Ablation-CAM",
     "evaluation": "evaluation, 4 methods",
-    "pairwise_heads": "heads of all pairs of classes",
 }
 NO_GPU = """No GPU has measured yet. On a machine that has one, `.venv/bin/python benchmarks/gpu.py` takes less than
 nine minutes and needs no data; its numbers then stand here."""
@@ -33,8 +32,7 @@ PROMISED = (
 )
 RATIOS = (
     "Ours over the limit (the worst of the methods of the CAM family), and other libraries over ours (Grad-CAM in "
-    "the CAM family): median, least and largest of the rounds. scikit-learn fits the pairwise heads of "
-    "representative-class CAM one after another."
+    "the CAM family): median, least and largest of the rounds."
 )
 GROWTH = (
     "How time grows, as the slope of log time over log quantity at its larger values, and the memory that a call "
@@ -149,8 +147,6 @@ def _spread(found: list[float]) -> str:
 
 def what(row: dict) -> str:
     """Return a row's work in words."""
-    if row["group"] == "pairwise_heads":
-        return f"{NOUNS['pairwise_heads']}, {row['labels']} classes"
     labels = "" if row["group"] == "evaluation" else f", {row['labels']} label{'s' * (row['labels'] > 1)}"
     images = f"{row['batch']} image{'s' * (row['batch'] > 1)} of {row['size']} px"
     return f"{NOUNS[row['group']]}, {row['network']}, {images}{labels}"
