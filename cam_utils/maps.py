@@ -26,7 +26,7 @@ def peak(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs he
     """Return every rectified map divided by its maximum: in [0, 1], and zero stays zero.
 
     Unlike :func:`minmax` it keeps the zero of the map where it was, which sums and products of maps rely on
-    (Meng et al.; SPEC r14). A map without positive pixels becomes zero, never NaN.
+    (Meng et al.; deviation dev-rep-normalisation). A map without positive pixels becomes zero, never NaN.
 
     >>> peak(torch.tensor([[[1.0, 2.0], [2.0, 4.0]]])).tolist()
     [[[0.25, 0.5], [0.5, 1.0]]]
@@ -51,9 +51,9 @@ def masks(
 ) -> Float[Tensor, "pairs tall wide"]:
     """Return the masks in [0, 1] at input size: normalise at the map's own resolution, then upsample.
 
-    This order is that of MinMax-CAM's official code (SPEC h17): after bilinear upsampling a mask may peak below 1,
-    except for methods whose map already has the input's size. With `upsample_first` all are s(U(L)) (SS-CAM's
-    evaluation, SPEC P3.e).
+    This order is that of MinMax-CAM's official code (deviation dev-mask-order): after bilinear upsampling a mask
+    may peak below 1, except for methods whose map already has the input's size. With `upsample_first` all are
+    s(U(L)) (SS-CAM's evaluation, deviation dev-sscam-mask-order).
 
     >>> masks(torch.tensor([[[0.0, 2.0]]]), (1, 4)).tolist()
     [[[0.0, 0.25, 0.75, 1.0]]]

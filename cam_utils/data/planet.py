@@ -69,7 +69,7 @@ def divide(count: int) -> dict[str, list[int]]:
     {'train': 28336, 'val': 12143}
     """
     # Paper: split not said; its notebooks validate on the first 30% of a file of their own, in an order that is not
-    # published; here: as many images, drawn with seed 0; see deviations.
+    # published; here: as many images, drawn with seed 0 (deviation dev-planet-split).
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
     cut = count * 3 // 10
     return {"train": sorted(order[cut:]), "val": sorted(order[:cut])}

@@ -12,9 +12,9 @@ from cam_utils.data.sample import Sample, digest
 class SingleLabel(Dataset):
     """The images of `dataset` with exactly one label, which is one of `classes`; labels are one-hot of these.
 
-    An image that shows both classes of a pair has two labels, so it never trains that pair (SPEC r16). `target`
-    [N] holds each image's class index. Raises ValueError for fewer than two classes, and for a class without such
-    an image unless `strict` is False (validation images may lack a class).
+    An image that shows both classes of a pair has two labels, so it never trains that pair
+    (deviation dev-rep-images). `target` [N] holds each image's class index. Raises ValueError for fewer than two
+    classes, and for a class without such an image unless `strict` is False (validation images may lack a class).
 
     >>> from cam_utils import data
     >>> scenes = SingleLabel(data.load("digits", "val", n=40, objects=(1.0,)), classes=("3", "8"))

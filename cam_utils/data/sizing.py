@@ -33,7 +33,7 @@ def fit(image: Tensor, boxes: Tensor, masks: Tensor, size: int, resize: str) -> 
     # Masks go in as plain tensors: for a Mask torchvision takes the legacy nearest, which samples the corner of
     # each pixel and so shifts masks against image and boxes.
     parts = [image, boxes] + ([masks.to(torch.uint8)] if len(masks) else [])
-    # Paper's code: nearest for images; here: bilinear with antialias, as in pretraining; see deviations.
+    # Paper's code: nearest for images; here: bilinear with antialias, as in pretraining (dev-interpolation).
     modes = [InterpolationMode.BILINEAR, InterpolationMode.BILINEAR, InterpolationMode.NEAREST_EXACT]
     parts = [F.resize(part, inner, mode) for part, mode in zip(parts, modes, strict=False)]
     if resize == "letterbox":

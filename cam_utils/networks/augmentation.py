@@ -26,7 +26,7 @@ def colour(images: Tensor, generator: Generator, *, contrast, saturation) -> Ten
 def photo(images: Tensor, generator: Generator) -> Tensor:
     """Return the official notebooks' augmentation: both flips, contrast in [0.5, 1.5], saturation in [0.2, 1].
 
-    Their brightness and hue deltas had no effect on float pixels (SPEC P1.d), so they are left out.
+    Their brightness and hue deltas had no effect on float pixels (deviation dev-augmentation) and are left out.
     """
     for dim in (-1, -2):
         images = torch.where(_uniform(images, 0.0, 1.0, generator) < 0.5, images.flip(dim), images)

@@ -110,7 +110,7 @@ class ACoL(Normalised):
     (ValueError outside (0, 1)) and is part of the state dict, so that a checkpoint brings back its own.
 
     The authors' code also erases where the map equals delta, and smooths the features by a 3x3 mean before both
-    branches; neither is done here (SPEC P2, baselines).
+    branches; neither is done here (deviation dev-rep-acol-code).
 
     >>> model = ACoL(nn.Identity(), 3, 5, width=4, normalisation=((0.5,) * 3, (0.25,) * 3))
     >>> [logits.shape for logits in model.branches(torch.rand(2, 3, 8, 8))]

@@ -1,6 +1,7 @@
 """The papers' training schedules as data: stages, each with its rate, loss, batch and stopping rule.
 
-Sources: David et al. 2022, Sec. 4, and their notebooks (SPEC P1.d lists where they differ); Meng et al., Sec. 4.2.
+Sources: David et al. 2022, Sec. 4, and their notebooks (deviations dev-learning-rates and dev-plateau say where
+they differ); Meng et al., Sec. 4.2.
 """
 
 from dataclasses import dataclass, field, fields
@@ -70,7 +71,7 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
             augment="digits", loss="softmax",
         ),
     ),
-    # Meng et al., Sec. 4.2; the optimiser and the augmentation are unstated (SPEC P2.d).
+    # Meng et al., Sec. 4.2; the optimiser and the augmentation are unstated (deviation dev-rep-optimiser).
     "representative": (
         Stage(
             200, 1e-4, batch_size=24, optimizer="adam", plateau=5, restore=False, keep="last", augment="flip",

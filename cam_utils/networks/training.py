@@ -1,8 +1,8 @@
 """Training by schedule: the papers' stages are data (:mod:`cam_utils.networks.schedules`), Lightning runs them.
 
 A stage freezes the lower part of the features, trains what is left, and may halve the learning rate on a plateau
-(going back to the best weights so far) and stop early. Source: David et al. 2022, Sec. 4; SPEC P1.d lists where
-the official notebooks differ from the text.
+(going back to the best weights so far) and stop early. Source: David et al. 2022, Sec. 4; where their
+notebooks differ from the text: deviations dev-learning-rates and dev-plateau.
 """
 
 import logging

@@ -1,10 +1,11 @@
 """How the maps of a class against others become one: generation over layers (A) and fusion over classes (F).
 
-Meng et al., Secs. 3.2 and 3.3. Shapes: layer maps are one [P, S, h, w] per layer, S the comparison classes of a pair.
+Meng et al., Secs. 3.2 and 3.3. Layer maps are one [P, S, h, w] per layer, S the comparison classes of a pair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from cam_utils.pairs import Pairs
 from cam_utils.representative.selection import Selection
 from cam_utils.representative.sources import Source
 
-STAGES = ("layer", "product", "fusion")  # where maps are divided by their maximum (SPEC r14)
+STAGES = ("layer", "product", "fusion")  # where maps are divided by their maximum (deviation dev-rep-normalisation)
 
 
 @dataclass(frozen=True)
@@ -86,34 +87,40 @@ def fused_maps(source: Source, x: Tensor, pairs: Pairs, recipes: Sequence[Recipe
     return {name: maps for name, maps, _ in explained_maps(source, x, pairs, recipes)}
 
 
-def explained_maps(source: Source, x: Tensor, pairs: Pairs, recipes: Sequence[Recipe]):
-    """Yield (name, maps, which pairs it explains) by recipe: only single comparisons' maps are held throughout."""
-    labels = pairs.label.unique().tolist()
-    count = 1 + max(labels)
-    wanted = [[] for _ in range(count)]
-    for label in labels:
-        asked = {s for r in recipes if r.selection is not None for s in r.selection[label]}
-        wanted[label] = sorted(asked - {label})
+def explained_maps(
+    source: Source, x: Tensor, pairs: Pairs, recipes: Sequence[Recipe]
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield (name, maps [P, h, w], which pairs it explains [P]) by recipe, so that one recipe's maps are held.
+
+    Maps of single comparisons are shared between recipes: they are made once per class and way of making them.
+    """
+    rows = {label: (pairs.label == label).nonzero()[:, 0] for label in pairs.label.unique().tolist()}
+    wanted: Selection = [[] for _ in range(1 + max(rows))]
+    for label in rows:
+        wanted[label] = sorted({s for r in recipes if r.selection is not None for s in r.selection[label]})
     raw = source.layer_maps(x, pairs, wanted, any(recipe.multilayer for recipe in recipes))
     size = x.shape[-2:]
-    single: dict[tuple, Tensor] = {}  # (label, form) -> one map per comparison class
+
+    @cache
+    def single(label: int, multilayer: bool, square: bool, multiply: bool, normalise: tuple[str, ...]) -> Tensor:
+        used = raw if multilayer else raw[-1:] * (2 if square else 1)
+        layers = [maps[rows[label]][:, wanted[label] or [0]].relu() for maps in used]
+        return layered(layers, size, multiply=multiply, normalise=normalise)
+
+    def compared(recipe: Recipe, label: int, chosen: list[int]) -> Tensor:
+        """Return the maps [p, S, h, w] of the label's pairs, one per comparison class or the joint one."""
+        if recipe.joint:
+            mean = raw[-1][rows[label]][:, chosen].mean(1, keepdim=True)
+            return layered([mean.relu()], size, normalise=recipe.normalise)
+        maps = single(label, recipe.multilayer, recipe.square, recipe.multiply, recipe.normalise)
+        return maps[:, [(wanted[label] or [0]).index(s) for s in chosen]]
+
     for recipe in recipes:
         maps, explained = x.new_zeros(len(pairs), *size), torch.ones_like(pairs.label, dtype=torch.bool)
-        form = (recipe.multilayer, recipe.square, recipe.multiply, recipe.normalise)
-        for label in labels:
-            rows = (pairs.label == label).nonzero()[:, 0]
-            if recipe.selection is not None and not recipe.selection[label]:
-                explained[rows] = False
-                continue
-            columns = wanted[label] if recipe.selection is not None else [0]
-            picked = [columns.index(s) for s in recipe.selection[label]] if recipe.selection is not None else [0]
-            if recipe.joint:
-                joint = raw[-1][rows][:, columns][:, picked].mean(1, keepdim=True).relu()
-                maps[rows] = fuse(layered([joint], size, normalise=recipe.normalise), normalise=recipe.normalise)
-                continue
-            if (label, form) not in single:
-                used = raw if recipe.multilayer else raw[-1:] * (2 if recipe.square else 1)
-                layers = [m[rows][:, columns].relu() for m in used]
-                single[label, form] = layered(layers, size, multiply=recipe.multiply, normalise=recipe.normalise)
-            maps[rows] = fuse(single[label, form][:, picked], normalise=recipe.normalise)
+        for label, own in rows.items():
+            chosen = [0] if recipe.selection is None else recipe.selection[label]
+            if chosen:
+                maps[own] = fuse(compared(recipe, label, chosen), normalise=recipe.normalise)
+            else:
+                explained[own] = False
         yield recipe.name, maps, explained

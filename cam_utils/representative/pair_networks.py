@@ -38,7 +38,7 @@ class PairSchedule:
     augment: str = "flip"
 
 
-class PairNetworks:
+class TrainedNetworks:
     """The trained networks of a folder: `networks(c, s)` with c < s loads one, whose logits are (c, s).
 
     Of those loaded as many are kept as fit in `budget` bytes; the one loaded first goes first.
@@ -73,7 +73,7 @@ def train_pairs(
     stack: int | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
-) -> PairNetworks:
+) -> TrainedNetworks:
     """Train a binary network for every pair (c, s), c < s, of `dataset.classes`, and return them all.
 
     start: the network whose features every pair starts from (the paper: ImageNet's); heads start afresh.
@@ -87,7 +87,7 @@ def train_pairs(
     """
     check_known("augmentation", schedule.augment, AUGMENTATIONS)
     if bool((dataset.labels.sum(1) != 1).any()):
-        raise ValueError("expected images with exactly one label each: an image of both classes says nothing (r16)")
+        raise ValueError("expected images with exactly one label each: an image of both classes says nothing")
     count = len(dataset.classes)
     for c, s in pairs:
         if not 0 <= c < s < count:
@@ -96,7 +96,7 @@ def train_pairs(
         *start.features.state_dict().values(), dataset.fingerprint(), network, asdict(schedule), seed
     )
     target = files.cache() / "pairs" / f"{dataset.name}-{network}-{identity}" if folder is None else Path(folder)
-    found = PairNetworks(target, dataset.classes, identity)
+    found = TrainedNetworks(target, dataset.classes, identity)
     images = PixelsAndLabels(dataset)
     size = stack or (MOST_STACKED if device.startswith("cuda") else 1)
     # Runs of one network on several splits share its pairs: who comes second finds them trained.

@@ -30,9 +30,8 @@ LAYERS = {
     "digits": (0, 1, 2, 3),  # stem and the three residual blocks
 }
 
-
 # What a pair's network is asked for its first and for its second class: a combination of its two logits.
-SCORES = {"logit": torch.eye(2), "difference": torch.tensor([[1.0, -1.0], [-1.0, 1.0]])}
+DIRECTIONS = {"logit": torch.eye(2), "difference": torch.tensor([[1.0, -1.0], [-1.0, 1.0]])}
 
 
 def layers_of(features: nn.Sequential, network: str) -> list[nn.Module]:
@@ -67,11 +66,11 @@ class _Pooled(nn.Module):
         return self.features(images).mean((-2, -1))
 
 
-class HeadPairs:
+class HeadSource:
     """Every pair as a linear head on the pooled features of one network: `weights[c, s]` [K] is c against s.
 
-    The heads of a frozen backbone (:func:`cam_utils.representative.pair_heads.directed`), or, since the map is linear in the head,
-    the differences W_c - W_s of one softmax head.
+    The heads of a frozen backbone (:func:`cam_utils.representative.pair_heads.directed`), or, since the map is linear
+    in the head, the differences W_c - W_s of one softmax head.
     """
 
     def __init__(self, model: Classifier, layers: Sequence[nn.Module], weights: Tensor) -> None:
@@ -90,12 +89,13 @@ class HeadPairs:
         return [_maps(a, alpha, pairs.image[row], place) for a, alpha in zip(activations, alphas, strict=True)]
 
 
-class NetworkPairs:
+class NetworkSource:
     """One network per pair of classes: `network(c, s)`, c < s, returns it; its logits are (c, s).
 
     `layers` names what it reads: a function from the network to its layers, the last one last. `score` is what is
-    explained: the class's own "logit" (SPEC r13), or the "difference" y^c - y^s of the two. Training sees only the
-    difference: what both rows of the head have in common keeps its random start, and a logit's map contains it.
+    explained: the class's own "logit" (deviation dev-rep-score), or the "difference" y^c - y^s of the two. Training
+    sees only the difference: what both rows of the head have in common keeps its random start, and a logit's map
+    contains it.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class NetworkPairs:
         identity: object,
         score: str = "logit",
     ) -> None:
-        check_known("score", score, SCORES)
+        check_known("score", score, DIRECTIONS)
         self.network, self.layers, self.classes, self.score = network, layers, classes, score
         self.identity = f"{identity}, {score}"
 
@@ -121,7 +121,7 @@ class NetworkPairs:
             model = self.network(c, s).to(images.device)
             layers = self.layers(model)[0 if multilayer else -1 :]
             logits, activations = capture_layers(model, images[shown], layers)
-            direction = SCORES[self.score].to(images)[(own[asked] == s).long()]
+            direction = DIRECTIONS[self.score].to(images)[(own[asked] == s).long()]
             alphas = layer_weights(logits, activations, image, direction)
             place = (row[asked], other[asked], len(pairs), self.classes)
             maps = [_maps(a, alpha, image, place) for a, alpha in zip(activations, alphas, strict=True)]
@@ -130,7 +130,7 @@ class NetworkPairs:
         return found
 
 
-class ClassNetwork:
+class ClassSource:
     """One network for all classes: Grad-CAM of the class's logit, the baseline (Selvaraju et al. 2017)."""
 
     def __init__(self, model: Classifier, layers: Sequence[nn.Module]) -> None:
@@ -146,7 +146,7 @@ class ClassNetwork:
         return [_maps(a, alpha, pairs.image, place) for a, alpha in zip(activations, alphas, strict=True)]
 
 
-class Direct:
+class DirectSource:
     """Maps from a function of (images, pairs) -> [P, h, w], such as CAM's or ACoL's."""
 
     def __init__(self, maps: Callable[[Tensor, Pairs], Tensor], identity: object) -> None:

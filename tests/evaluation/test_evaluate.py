@@ -15,7 +15,7 @@ import torch
 from cam_utils import data, maps
 from cam_utils.evaluation import evaluate, store
 from cam_utils.methods import cams
-from cam_utils.networks import models
+from cam_utils.networks import models, predictions
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def scenes():
 
 @torch.no_grad()
 def _reference_protocol(model, scenes, method):
-    """SPEC P1.e, one pair at a time, with scalars."""
+    """The protocol of MinMax-CAM's notebooks, one pair at a time, with scalars."""
     rows = []
     for i, sample in enumerate(scenes):
         x = model.preprocess(sample.image[None])
@@ -72,7 +72,7 @@ def test_equals_the_protocol_written_as_loops(model, scenes, method):
 
 def test_the_table_has_each_pair_once_per_set_and_method(model, scenes):
     table = evaluate.evaluate(model, scenes, ["cam", "d-minmax-cam", "grad-cam++"], progress=False)
-    p = evaluate.predict(model, scenes)
+    p = predictions.predict(model, scenes)
     for method, rows in table.groupby("method"):
         assert not rows.duplicated(["image_index", "label", "in_predicted"]).any(), method
         predicted = rows[rows["in_predicted"]]

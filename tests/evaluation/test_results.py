@@ -114,7 +114,7 @@ def test_options_and_empty_tables_are_refused(pairs):
 
 @pytest.mark.parametrize("name", ["minmax_table1", "minmax_table2", "minmax_table3"])
 def test_published_harmonic_means_match_their_columns_except_the_halved_cells(name):
-    """SPEC P1.e 6 and h1: F1 cells lie at 0.83-0.98 of the harmonic mean of their columns, six at half of that."""
+    """F1 cells lie at 0.83-0.98 of the harmonic mean of their columns, six at half of that (dev-halved-cells)."""
     ratios = results.harmonic_ratios(results.paper_table(name))
     halved = ratios[ratios["ratio"] < 0.6]
     assert set(halved["method"]) == {"Score-CAM"} and set(halved["dataset"]) == {"VOC07"}

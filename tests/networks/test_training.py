@@ -72,7 +72,7 @@ def test_the_papers_sixty_percent_of_resnet101_reaches_into_layer3():
     training.unfreeze_top(model.features, 0.6)
     assert not any(p.requires_grad for p in model.features[:6].parameters())  # stem, layer1, layer2
     layer3 = [all(p.requires_grad for p in block.parameters()) for block in model.features[6]]
-    assert layer3 == sorted(layer3) and layer3.index(True) in (6, 7)  # SPEC P1.d: from layer3[6] up
+    assert layer3 == sorted(layer3) and layer3.index(True) in (6, 7)  # dev-unfrozen-layers: from layer3[6] up
     assert all(p.requires_grad for p in model.features[7].parameters())
     with pytest.raises(ValueError, match=r"expected a fraction of layers in \[0, 1\], got 60.0"):
         training.unfreeze_top(model.features, 60.0)
