@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cam_utils.networks import predictions
 from cam_utils import data, files, runs
-from cam_utils.evaluation import evaluate, results
+from cam_utils.evaluation import evaluate, facts, results
 from cam_utils.networks import models, schedules, training
 from cam_utils.networks.schedules import Stage
 
@@ -55,7 +56,7 @@ def test_the_committed_networks_are_found_and_classify_as_promised(monkeypatch):
         model, path, load = digits.model_of(setting)
         assert path.parent == committed
         scenes = load("val")
-        predicted, true = evaluate.predict(model, scenes) > 0.5, scenes.labels > 0
+        predicted, true = predictions.predict(model, scenes) > 0.5, scenes.labels > 0
         hits = (predicted & true).sum(0)
         f1 = (2 * hits / (predicted.sum(0) + true.sum(0))).mean().item()
         assert f1 >= 0.90, path.name
@@ -64,7 +65,7 @@ def test_the_committed_networks_are_found_and_classify_as_promised(monkeypatch):
 def test_a_schedule_fits_dataset_and_head():
     assert runs.schedule_for("digits", "linear") == "digits"
     assert runs.schedule_for("voc2007", "kernel-usage") == "paper-kernel-usage"
-    assert schedules.SCHEDULES["paper-kernel-usage"][0].lr == 1.0  # SPEC h4
+    assert schedules.SCHEDULES["paper-kernel-usage"][0].lr == 1.0  # dev-kernel-usage-rate
 
 
 def test_unknown_schedule_and_device_are_named(quick):
@@ -106,7 +107,7 @@ def test_parameters_ignore_modules_functions_and_private_names():
 
 def _evaluate_all(dataset, model):
     table = evaluate.evaluate(model, dataset, METHODS, progress=False)
-    found = results.aggregate(table, pairs="annotated", metrics=results.SCORE_METRICS + results.PIXEL_METRICS)
+    found = results.aggregate(table, pairs="annotated", metrics=facts.SCORE_METRICS + facts.PIXEL_METRICS)
     assert set(found["method"]) == set(METHODS)
     assert found["value"].dropna().between(0, 1).all() and found["value"].notna().mean() > 0.9
     one = table[table["set_size"] == 1].pivot_table(
@@ -148,7 +149,7 @@ def test_coco_trains_a_head_on_real_images(coco_root, squeezenet_weights, tmp_pa
     for a, b in zip(fresh.features.parameters(), model.features.parameters(), strict=True):
         assert torch.equal(a, b)
     images = load("train")
-    before, after = (F.binary_cross_entropy(evaluate.predict(m, images), images.labels) for m in (fresh, model))
+    before, after = (F.binary_cross_entropy(predictions.predict(m, images), images.labels) for m in (fresh, model))
     assert after < before / 2
 
 

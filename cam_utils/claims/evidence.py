@@ -1,21 +1,25 @@
-"""What a claim is, and one row of evidence for or against it."""
+"""What a claim is, what its test looks at, and one row of evidence for or against it."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from cam_utils.evaluation import results
+from cam_utils.evaluation import bootstrap
+from cam_utils.runs import Run
 
-FEWEST_IMAGES = 10  # a mean over fewer images decides nothing, whatever its interval
 SCALES = {"points": 100, "%": 100, "correlation": 1, "number": 1}  # from stored fractions to a row's unit
 
 
 class Claim(NamedTuple):
     """A sentence of a paper, what the paper's own tables say of it, and its test on the runs of its chapter.
 
-    `test` takes the chapter's settings (see :mod:`cam_utils.claims`) and returns rows made by :func:`row`, none if
-    no setting can answer; `needs` says what is missing then.
+    `test` takes the chapter's settings and returns rows made by :func:`row`, none if no setting can answer; `needs`
+    says what is missing then.
     """
 
     id: str
@@ -24,6 +28,49 @@ class Claim(NamedTuple):
     evidence: str
     test: Callable[[Sequence], list[dict]]
     needs: str
+
+
+@dataclass(eq=False)
+class Setting:
+    """What a test looks at: a run's table, or its rows of one kind of scenes and one head."""
+
+    run: Run
+    table: pd.DataFrame
+    scenes: str
+    network: str | None
+    head: str = ""
+    measure: Callable[["Setting"], dict] = lambda setting: {}
+
+    @property
+    def name(self) -> str:
+        """The setting's name in the run's own tables and facts."""
+        return f"{self.scenes} / {self.head}" if self.head else self.scenes
+
+    @property
+    def where(self) -> dict:
+        """The columns of the claims table that say which setting a row is about."""
+        given = self.run.parameters
+        own = {"setting": self.name, "dataset": given.get("dataset"), "network": self.network, "head": self.head}
+        return own | {"seed": given.get("seed"), "runs": self.run.id}
+
+    @cached_property
+    def found(self) -> dict:
+        """What the chapter measures on its table, once for all claims: means with their bootstrap."""
+        return self.measure(self)
+
+
+def alike(settings: Sequence[Setting], free: set[str]) -> list[list[Setting]]:
+    """Return groups of settings with the same scenes, whose runs differ in no parameter but those in `free`."""
+    groups: dict[str, list[Setting]] = {}
+    for setting in settings:
+        same = {name: value for name, value in setting.run.parameters.items() if name not in free}
+        groups.setdefault(json.dumps([setting.scenes, same], sort_keys=True), []).append(setting)
+    return list(groups.values())
+
+
+def together(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return several settings' rows in one table, methods as "name:method": their bootstraps share the images."""
+    return pd.concat([table.assign(method=f"{name}:" + table["method"]) for name, table in tables.items()])
 
 
 def row(
@@ -53,10 +100,10 @@ def row(
     if exact := np.ndim(draws) == 0:
         found = {"value": scale * float(draws), "low": np.nan, "high": np.nan}
     else:
-        found = {name: scale * value for name, value in results.interval(draws).items()}
+        found = {name: scale * value for name, value in bootstrap.interval(draws).items()}
     low, high = (found["value"],) * 2 if exact else (found["low"], found["high"])
-    enough = exact or n_images >= FEWEST_IMAGES
-    verdict = results.verdict(low - margin, high - margin, wanted) if enough else "undecided"
+    enough = exact or n_images >= bootstrap.FEWEST_IMAGES
+    verdict = bootstrap.verdict(low - margin, high - margin, wanted) if enough else "undecided"
     tested = {"unit": unit, "wanted": wanted, "margin": margin, "n_images": n_images, "verdict": verdict}
     return {**where, "part": part, **found, **tested, **more}
 
@@ -71,13 +118,10 @@ def text(row: Mapping[str, object]) -> str:
     >>> text({"value": 1.49, "low": -0.024, "high": 3.56, "unit": "points"})
     '+1.490 [-0.024, +3.560]'
     """
-    numbers = [row["value"]] + [row[end] for end in ("low", "high") if np.isfinite(row[end])]
+    numbers = [row[name] for name in ("value", "low", "high")]
     if row["unit"] == "number":
         return f"{row['value']:.2g}"
     if row["unit"] == "%":
-        shown = [f"{number:.0f}" for number in numbers]
-        return f"{shown[0]}%" + (f" [{', '.join(shown[1:])}]" if shown[1:] else "")
+        return bootstrap.text(*numbers, digits=0, unit="%")
     hidden = any(number != 0 and abs(number) < 0.05 for number in numbers)
-    digits = 3 if row["unit"] == "correlation" or hidden else 1
-    shown = [f"{number:+.{digits}f}" for number in numbers]
-    return shown[0] + (f" [{', '.join(shown[1:])}]" if shown[1:] else "")
+    return bootstrap.text(*numbers, digits=3 if row["unit"] == "correlation" or hidden else 1, sign=True)

@@ -1,17 +1,14 @@
 """Claims of MinMax-CAM about kernel usage regularisation, on two networks that differ in the head (C11 to C19)."""
 
-import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from cam_utils.claims.evidence import Claim, row
-from cam_utils.claims.minmax import CHAPTER, SHORT, Setting
-from cam_utils.evaluation import results
+from cam_utils.claims.evidence import Claim, Setting, alike, row, together
+from cam_utils.claims.minmax import CHAPTER, SHORT
+from cam_utils.evaluation import bootstrap, facts, results
 
 # Parameters that may differ between the two runs that hold one head each.
 FREE = {"head", "schedule", "methods", "retrain", "device", "output"}
@@ -19,43 +16,28 @@ PLAIN, REGULARISED = "linear", "kernel-usage"
 BETA = {"planet": 2}  # Table 4 has F2 for the satellite images, F1 for the others
 
 
-class Heads:
-    """The same images under the linear and the kernel-usage head, from one run or from two."""
-
-    def __init__(self, plain: Setting, regularised: Setting) -> None:
-        self.of = {PLAIN: plain, REGULARISED: regularised}
-        ids = dict.fromkeys((plain.run.id, regularised.run.id))
-        self.where = plain.where | {"setting": plain.scenes, "head": "both", "runs": ", ".join(ids)}
-
-    @cached_property
-    def draws(self) -> dict:
-        """Means of both heads over the same bootstrap images, {((head, method), metric): (draws, counts)}."""
-        rows = [s.table.assign(method=head + ":" + s.table["method"]) for head, s in self.of.items() if s.draws]
-        drawn = results.resample(pd.concat(rows)) if len(rows) == 2 else {}
-        return {(tuple(name.split(":", 1)), metric): found for (name, metric), found in drawn.items()}
-
-    def facts(self, name: str) -> dict[str, dict]:
-        """Return a fact of both networks by head, empty unless both have it."""
-        found = {head: s.facts.get(name, {}).get(s.name) for head, s in self.of.items()}
-        return found if all(found.values()) else {}
+Heads = dict[str, Setting]  # the same images under the linear and the kernel-usage head
 
 
 def pairs_of_heads(settings: Sequence[Setting]) -> list[Heads]:
     """Return the networks that differ in the head only: of one run where it has both, else of two runs."""
-    alike: dict[str, list[Setting]] = defaultdict(list)
-    for setting in settings:
-        same = {name: value for name, value in setting.run.parameters.items() if name not in FREE}
-        alike[json.dumps([setting.scenes, same], sort_keys=True, default=str)].append(setting)
     found = []
-    for group in alike.values():
-        by_run = defaultdict(dict)
+    for group in alike(settings, FREE):
+        by_run: dict[str, Heads] = {}
         for setting in group:
-            by_run[setting.run.id][setting.head] = setting
-        found += [Heads(heads[PLAIN], heads[REGULARISED]) for heads in by_run.values() if len(heads) == 2]
-        lone = [next(iter(heads.values())) for heads in by_run.values() if len(heads) == 1]
+            by_run.setdefault(setting.run.id, {})[setting.head] = setting
+        found += [heads for heads in by_run.values() if len(heads) == 2]
+        lone = [setting for heads in by_run.values() if len(heads) == 1 for setting in heads.values()]
         by_head = [[s for s in lone if s.head == head] for head in (PLAIN, REGULARISED)]
-        found += [Heads(*two) for two in product(*by_head)]
+        found += [{PLAIN: plain, REGULARISED: regularised} for plain, regularised in product(*by_head)]
     return found
+
+
+def where(heads: Heads) -> dict:
+    """Return the columns that say which setting a row about both heads is about."""
+    plain, regularised = heads[PLAIN], heads[REGULARISED]
+    ids = dict.fromkeys((plain.run.id, regularised.run.id))
+    return plain.where | {"setting": plain.scenes, "head": "both", "runs": ", ".join(ids)}
 
 
 def raised(settings: Sequence[Setting], metrics: Sequence[str], wanted: int) -> list[dict]:
@@ -63,13 +45,17 @@ def raised(settings: Sequence[Setting], metrics: Sequence[str], wanted: int) -> 
     verb = "raises" if wanted > 0 else "lowers"
     rows = []
     for heads in pairs_of_heads(settings):
+        tables = {head: setting.table for head, setting in heads.items()}
+        if not all(table["in_predicted"].any() for table in tables.values()):
+            continue
+        drawn = results.resample(together(tables))
         for metric, method in product(metrics, SHORT):
-            keys = [((head, method), metric) for head in (PLAIN, REGULARISED)]
-            if all(key in heads.draws for key in keys):
-                (plain, counted), (regularised, others) = (heads.draws[key] for key in keys)
-                part = f"the kernel-usage head {verb} {results.PAPER_NAMES[metric]} of {SHORT[method]}"
+            keys = [(f"{head}:{method}", metric) for head in (PLAIN, REGULARISED)]
+            if all(key in drawn for key in keys):
+                (plain, counted), (regularised, others) = (drawn[key] for key in keys)
+                part = f"the kernel-usage head {verb} {facts.PAPER_NAMES[metric]} of {SHORT[method]}"
                 images = min(counted["n_images"], others["n_images"])
-                rows.append(row(heads.where, part, regularised - plain, wanted, images))
+                rows.append(row(where(heads), part, regularised - plain, wanted, images))
     return rows
 
 
@@ -87,21 +73,17 @@ def f_scores(
     """
     every = pd.concat(predictions.values())
     images, classes = (np.sort(every[name].unique()) for name in ("image_index", "label"))
-    draws = np.random.default_rng(seed).multinomial(len(images), np.full(len(images), 1 / len(images)), resamples)
-    draws = np.vstack([np.ones(len(images)), draws])
+    drawn = bootstrap.draws(len(images), resamples=resamples, seed=seed)
     found = {}
     for name, rows in predictions.items():
-        cell = np.searchsorted(images, rows["image_index"]) * len(classes)
-        cell = cell + np.searchsorted(classes, rows["label"])
+        image, label = np.searchsorted(images, rows["image_index"]), np.searchsorted(classes, rows["label"])
         predicted, annotated = rows["predicted"].to_numpy(float), rows["annotated"].to_numpy(float)
         hit, guessed, true = (
-            draws @ np.bincount(cell, values, len(images) * len(classes)).reshape(len(images), -1)
+            bootstrap.class_sums(drawn, image, label, values, len(classes))
             for values in (predicted * annotated, predicted, annotated)
         )
-        weighed = guessed + beta**2 * true
-        f = np.divide((1 + beta**2) * hit, weighed, out=np.zeros_like(hit), where=weighed > 0)
-        total = true.sum(1)
-        found[name] = np.divide((f * true).sum(1), total, out=np.full(len(total), np.nan), where=total > 0)
+        f = bootstrap.ratio((1 + beta**2) * hit, guessed + beta**2 * true, 0.0)
+        found[name] = bootstrap.ratio((f * true).sum(1), true.sum(1))
     return found
 
 
@@ -117,13 +99,13 @@ def classifies_better(settings: Sequence[Setting]) -> list[dict]:
     """C18: the F-score of the network with the kernel-usage head minus that with the linear head."""
     rows = []
     for heads in pairs_of_heads(settings):
-        predictions = {head: predictions_of(setting) for head, setting in heads.of.items()}
+        predictions = {head: predictions_of(setting) for head, setting in heads.items()}
         if all(len(table) for table in predictions.values()):
-            beta = BETA.get(heads.where["dataset"], 1)
+            beta = BETA.get(heads[PLAIN].run.parameters.get("dataset"), 1)
             f = f_scores(predictions, beta=beta)
             images = pd.concat(predictions.values())["image_index"].nunique()
             part = f"the kernel-usage head raises the weighted F{beta} over all validation images"
-            rows.append(row(heads.where, part, f[REGULARISED] - f[PLAIN], +1, int(images)))
+            rows.append(row(where(heads), part, f[REGULARISED] - f[PLAIN], +1, int(images)))
     return rows
 
 
@@ -136,12 +118,13 @@ def weights_change(settings: Sequence[Setting]) -> list[dict]:
     )
     rows = []
     for heads in pairs_of_heads(settings):
-        if facts := heads.facts("weights"):
+        weights = {head: s.run.facts().get("weights", {}).get(s.name) for head, s in heads.items()}
+        if all(weights.values()):
             for name, wanted, part in compared:
-                change = facts[REGULARISED][name] - facts[PLAIN][name]
-                rows.append(row(heads.where, part, change, wanted, None, unit="number"))
-            negative = facts[REGULARISED]["negative (%)"] / 100
-            rows.append(row(heads.where, "most of its weights are positive (share of negative ones below 50%)",
+                change = weights[REGULARISED][name] - weights[PLAIN][name]
+                rows.append(row(where(heads), part, change, wanted, None, unit="number"))
+            negative = weights[REGULARISED]["negative (%)"] / 100
+            rows.append(row(where(heads), "most of its weights are positive (share of negative ones below 50%)",
                             negative, -1, None, unit="%", margin=50.0))  # fmt: skip
     return rows
 

@@ -1,16 +1,16 @@
 """Claims of MinMax-CAM about one network's maps (C1 to C10, C13 to C17) and the identities E1 to E3."""
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from cam_utils.claims.evidence import Claim, row
-from cam_utils.evaluation import results
+from cam_utils.claims.evidence import Claim, Setting, row
+from cam_utils.evaluation import facts, results
 from cam_utils.runs import Run
 
 CHAPTER = "minmax_cam"
+NAMES = facts.PAPER_NAMES
 SHORT = {**results.PAPER_METHODS, "minmax-cam": "MinMax", "d-minmax-cam": "D-MinMax"}
 LITERATURE = ("cam", "grad-cam++", "score-cam")
 DIFFUSE, FOCUSED = ("grad-cam++", "score-cam"), ("minmax-cam", "d-minmax-cam")
@@ -20,47 +20,54 @@ IDENTICAL = 1e-3  # E3: float error of a map made by a gradient, as a share of t
 SIMILAR = 2.0  # points; ours, where the paper says "similar" and names no number
 
 
-class Setting:
-    """One network's pairs: a run's rows of one kind of scenes and one head."""
-
-    def __init__(self, run: Run, scenes: str, head: str, table: pd.DataFrame) -> None:
-        given = run.parameters
-        self.run, self.scenes, self.head, self.table = run, scenes, head, table
-        self.name = f"{scenes} / {head}"
-        self.where = {
-            "setting": self.name,
-            "dataset": given.get("dataset"),
-            "network": given.get("architecture"),
-            "head": head,
-            "seed": given.get("seed"),
-            "runs": run.id,
-        }
-
-    @cached_property
-    def draws(self) -> dict:
-        """Means under the official protocol with their bootstrap, {(method, metric): (draws, counts)}."""
-        return results.resample(self.table) if self.table["in_predicted"].any() else {}
-
-    @cached_property
-    def several(self) -> int:
-        """Number of images with several predicted labels: on the others the MinMax forms are CAM."""
-        rows = self.table[self.table["in_predicted"] & (self.table["set_size"] > 1)]
-        return int(rows["image_index"].nunique())
-
-    @cached_property
-    def facts(self) -> dict:
-        """What the run measured beside its tables."""
-        return self.run.facts()
-
-
 def settings(runs: Sequence[Run]) -> list[Setting]:
-    """Return the settings of the chapter's runs, in the order of their tables."""
+    """Return one setting per network: a run's rows of one kind of scenes and one head, in the table's order."""
     return [
-        Setting(run, *key, rows)
+        Setting(run, rows, scenes, run.parameters.get("architecture"), head, means)
         for run in runs
         if len(table := run.table())
-        for key, rows in table.groupby(["scenes", "head"], sort=False)
+        for (scenes, head), rows in table.groupby(["scenes", "head"], sort=False)
     ]
+
+
+def means(setting: Setting) -> dict:
+    """Return the means under the official protocol with their bootstrap, {(method, metric): (draws, counts)}."""
+    return results.resample(setting.table) if setting.table["in_predicted"].any() else {}
+
+
+class Lead(NamedTuple):
+    """One difference that a claim is about: the best mean of `methods` minus the best of `others`."""
+
+    metric: str
+    methods: tuple[str, ...]
+    others: tuple[str, ...]
+    wanted: int
+    words: str
+    margin: float = 0.0  # points that the difference should exceed (wanted = +1) or stay below (-1)
+    size: bool = False  # the size of the difference is tested, whatever its sign
+
+
+def _lead(metric, methods, others, wanted, words, margin) -> Lead:
+    methods, others = ((names,) if isinstance(names, str) else tuple(names) for names in (methods, others))
+    direction = "higher" if wanted > 0 else "lower"
+    words = words or f"{SHORT[methods[0]]} has {direction} {NAMES[metric]} than {SHORT[others[0]]}"
+    return Lead(metric, methods, others, wanted, words, margin)
+
+
+def higher(metric, methods, others, words: str = "", margin: float = 0.0) -> Lead:
+    """Return the difference "the best of `methods` (one name or several) is higher than the best of `others`"."""
+    return _lead(metric, methods, others, +1, words, margin)
+
+
+def lower(metric, methods, others, words: str = "", margin: float = 0.0) -> Lead:
+    """Return the difference "the best of `methods` (one name or several) is lower than the best of `others`"."""
+    return _lead(metric, methods, others, -1, words, margin)
+
+
+def similar(metric: str, method: str, other: str) -> Lead:
+    """Return the difference "the two methods are less than SIMILAR points apart"."""
+    words = f"{SHORT[method]} and {SHORT[other]} differ by less than {SIMILAR:g} points in {NAMES[metric]}"
+    return Lead(metric, (method,), (other,), -1, words, SIMILAR, size=True)
 
 
 def best(drawn: dict, methods: Sequence[str], metric: str, wanted: int) -> np.ndarray:
@@ -68,55 +75,32 @@ def best(drawn: dict, methods: Sequence[str], metric: str, wanted: int) -> np.nd
     return (np.maximum if wanted > 0 else np.minimum).reduce([drawn[method, metric][0] for method in methods])
 
 
-def lead(
-    settings: Sequence[Setting],
-    metric: str,
-    methods: Sequence[str],
-    others: Sequence[str],
-    wanted: int,
-    part: str = "",
-    *,
-    head: str | None = None,
-    margin: float = 0.0,
-    distance: bool = False,
-) -> list[dict]:
-    """Return one row per setting: the best of `methods` minus the best of `others`, paired image by image.
+def tested(setting: Setting, lead: Lead) -> list[dict]:
+    """Return the row of one difference, paired image by image; none if the setting lacks one of the methods.
 
-    `head`: only settings with this head. `distance`: test the size of the difference, whatever its sign; only
-    images with several labels count then: without them any two forms of a map would pass for similar.
+    The size of a difference counts only images with several predicted labels: with one, the MinMax forms are CAM,
+    and any two forms of a map would pass for similar.
     """
-    part = part or f"{SHORT[methods[0]]} has {'higher' if wanted > 0 else 'lower'} {{}} than {SHORT[others[0]]}"
-    rows = []
-    for setting in settings:
-        drawn = setting.draws
-        if head not in (None, setting.head) or any((m, metric) not in drawn for m in (*methods, *others)):
-            continue
-        draws = best(drawn, methods, metric, wanted) - best(drawn, others, metric, wanted)
-        counted = setting.several if distance else drawn[methods[0], metric][1]["n_images"]
-        words = part.format(results.PAPER_NAMES[metric])
-        rows.append(row(setting.where, words, abs(draws) if distance else draws, wanted, counted, margin=margin))
-    return rows
+    metric, methods, others, wanted, words, margin, size = lead
+    if any((method, metric) not in setting.found for method in (*methods, *others)):
+        return []
+    draws = best(setting.found, methods, metric, wanted) - best(setting.found, others, metric, wanted)
+    images = setting.found[methods[0], metric][1]["n_images"]
+    if size:
+        rows = setting.table[setting.table["in_predicted"] & (setting.table["set_size"] > 1)]
+        draws, images = abs(draws), int(rows["image_index"].nunique())
+    return [row(setting.where, words, draws, wanted, images, margin=margin)]
 
 
-def several(settings: Sequence[Setting], tests: Sequence[partial]) -> list[dict]:
-    """Return the rows of several tests of one claim."""
-    return [found for test in tests for found in test(settings)]
-
-
-def of(*parts: tuple, **options: object):
-    """Return the test of a claim with several parts: arguments of :func:`lead` after the settings, for each."""
-    return partial(several, tests=[_part(*part, **options) for part in parts])
-
-
-def _part(metric, methods, others, wanted, part="", **options):
-    methods, others = ((m,) if isinstance(m, str) else m for m in (methods, others))
-    return lambda found: lead(found, metric, methods, others, wanted, part, **options)
-
-
-def closeness(metrics: Sequence[str], method: str, other: str, **options: object):
-    """Return the test that two methods differ by less than SIMILAR points in each metric."""
-    part = f"{SHORT[method]} and {SHORT[other]} differ by less than {SIMILAR:g} points in {{}}"
-    return of(*((m, method, other, -1, part) for m in metrics), margin=SIMILAR, distance=True, **options)
+def compare(*leads: Lead, head: str | None = None):
+    """Return the test of a claim that is a list of differences, on the settings with this head (default: any)."""
+    return lambda settings: [
+        found
+        for lead in leads
+        for setting in settings
+        if head in (None, setting.head)
+        for found in tested(setting, lead)
+    ]
 
 
 def alone(settings: Sequence[Setting]) -> list[dict]:
@@ -141,17 +125,17 @@ def alone(settings: Sequence[Setting]) -> list[dict]:
 
 def identities(settings: Sequence[Setting]) -> list[tuple[Setting, dict]]:
     """Return what the chapter's derivation measured, with the setting that it used."""
-    found = [(setting, setting.facts.get("identities", {})) for setting in settings]
-    return [(setting, facts) for setting, facts in found if facts.get("setting") == setting.name]
+    found = [(setting, setting.run.facts().get("identities", {})) for setting in settings]
+    return [(setting, measured) for setting, measured in found if measured.get("setting") == setting.name]
 
 
 def disjoint(settings: Sequence[Setting]) -> list[dict]:
     """E2: the largest value that both maps of a two-label image have at one pixel."""
     part = "the MinMax maps of two labels share no pixel (largest shared value, of the largest CAM)"
     return [
-        row(s.where, part, facts["overlap"], -1, facts["two_label_images"], unit="number", margin=DISJOINT)
-        for s, facts in identities(settings)
-        if facts.get("two_label_images")
+        row(s.where, part, measured["overlap"], -1, images, unit="number", margin=DISJOINT)
+        for s, measured in identities(settings)
+        if (images := measured.get("two_label_images"))
     ]
 
 
@@ -159,70 +143,72 @@ def forms_agree(settings: Sequence[Setting]) -> list[dict]:
     """E3: the largest difference between a map made by a gradient and the same by the head's weights."""
     return [
         row(s.where, f"{name} equals its CAM form (largest difference, of the largest value)", value, -1,
-            facts["images"], unit="number", margin=IDENTICAL)
-        for s, facts in identities(settings)
-        for name, value in facts.get("deviation", {}).items()
+            measured["images"], unit="number", margin=IDENTICAL)
+        for s, measured in identities(settings)
+        for name, value in measured.get("deviation", {}).items()
     ]  # fmt: skip
 
 
-KUR = {"head": "kernel-usage"}
-IC, AD, ADO, AR, ARO = results.SCORE_METRICS
-F_MINUS, F_PLUS = results.HARMONIC
+KUR = "kernel-usage"
+IC, AD, ADO, AR, ARO = facts.SCORE_METRICS
+F_MINUS, F_PLUS = facts.HARMONIC
 MAPS = "a run of minmax_cam with at least one predicted pair, and the methods compared"
 REGULARISED = "a run of minmax_cam with head=kernel-usage or both, and all five methods"
 _OTHERS = (*LITERATURE, "minmax-cam")
-_HIGHEST_IC = (IC, DIFFUSE, ("cam", *FOCUSED), +1, "Grad-CAM++ or Score-CAM has the highest {}")
+_HIGHEST_IC = higher(IC, DIFFUSE, ("cam", *FOCUSED), "Grad-CAM++ or Score-CAM has the highest %IC")
+_NEARLY = "F1- at most 0.01 points above"
+_THAN_ALL = "D-MinMax has {} than CAM, Grad-CAM++ and Score-CAM"
 _CLAIMS = (
     ("C1", "Grad-CAM++ and Score-CAM raise the confidence of most images: one of them has the highest %IC.",
-     "Supported in two of three networks; on EfficientNet-B6 CAM is highest (39.67).", of(_HIGHEST_IC), MAPS),
+     "Supported in two of three networks; on EfficientNet-B6 CAM is highest (39.67).", compare(_HIGHEST_IC), MAPS),
     ("C2", "MinMax-CAM and D-MinMax-CAM have slightly lower %IC than CAM.",
-     "Supported on ResNet-101 and VGG-16.",
-     of((IC, "minmax-cam", "cam", -1), (IC, "d-minmax-cam", "cam", -1)), MAPS),
+     "Supported on ResNet-101 and VGG-16.", compare(*(lower(IC, form, "cam") for form in FOCUSED)), MAPS),
     ("C3", "Grad-CAM++ and Score-CAM have a much lower %AD than the others.",
      "Supported on ResNet-101 and VGG-16; not on EfficientNet-B6, where Grad-CAM++ is the worst (36.87).",
-     of((AD, "grad-cam++", "cam", -1), (AD, "score-cam", "cam", -1)), MAPS),
+     compare(*(lower(AD, method, "cam") for method in DIFFUSE)), MAPS),
     ("C4", "CAM has marginally higher %AR than MinMax-CAM.",
      "Partly: 1.2 to 2.3 points on EfficientNet-B6 and ResNet-101, 6.6 on VGG-16.",
-     of((AR, "minmax-cam", "cam", -1)), MAPS),
+     compare(lower(AR, "minmax-cam", "cam")), MAPS),
     ("C5", "MinMax-CAM and D-MinMax-CAM hide the other labels better (%ADO) and hurt them less (%ARO).",
      "Supported in every cell of Tables 1 to 3.",
-     of(*((metric, form, "cam", wanted) for metric, wanted in ((ADO, +1), (ARO, -1)) for form in FOCUSED)), MAPS),
+     compare(*(higher(ADO, form, "cam") for form in FOCUSED),
+             *(lower(ARO, form, "cam") for form in FOCUSED)), MAPS),
     ("C6", "F1- of MinMax-CAM and D-MinMax-CAM is much better than that of CAM and Grad-CAM++.",
      "Supported in Tables 1 and 2; in Table 3 not for P:AfS (D-MinMax 27.15, CAM 27.02).",
-     of(*((F_MINUS, form, other, -1) for other in ("cam", "grad-cam++") for form in FOCUSED)), MAPS),
+     compare(*(lower(F_MINUS, form, other) for other in ("cam", "grad-cam++") for form in FOCUSED)), MAPS),
     ("C7", "On ResNet-101 the MinMax forms are within 0.01 points of Score-CAM, which wins F1-.",
      "Only D-MinMax is (2.21 and 2.20), and 2.20 is one of the halved cells.",
-     of(*((F_MINUS, form, "score-cam", -1, f"{SHORT[form]} has {{}} at most 0.01 points above Score-CAM's")
-          for form in FOCUSED), margin=0.01), MAPS),
+     compare(*(lower(F_MINUS, form, "score-cam", f"{SHORT[form]} has {_NEARLY} Score-CAM's", margin=0.01)
+               for form in FOCUSED)), MAPS),
     ("C8", "D-MinMax-CAM beats CAM, Grad-CAM++ and Score-CAM by a large margin in %ADO, %ARO and F1-.",
      "Supported in Table 2, but for F1- on VOC 2007 as printed.",
-     of(*((metric, "d-minmax-cam", LITERATURE, wanted,
-           f"D-MinMax has {'higher' if wanted > 0 else 'lower'} {{}} than CAM, Grad-CAM++ and Score-CAM")
-          for metric, wanted in ((ADO, +1), (ARO, -1), (F_MINUS, -1)))), MAPS),
+     compare(higher(ADO, "d-minmax-cam", LITERATURE, _THAN_ALL.format("higher %ADO")),
+             lower(ARO, "d-minmax-cam", LITERATURE, _THAN_ALL.format("lower %ARO")),
+             lower(F_MINUS, "d-minmax-cam", LITERATURE, _THAN_ALL.format("lower F1-"))), MAPS),
     ("C9", "CAM and MinMax-CAM are similar in F1+, and both ahead of Grad-CAM++ and Score-CAM.",
      "Supported in Tables 1 and 2.",
-     partial(several, tests=[
-         of(*((F_PLUS, m, other, -1) for other in ("cam", "minmax-cam") for m in reversed(DIFFUSE))),
-         closeness((F_PLUS,), "minmax-cam", "cam")]), MAPS),
+     compare(*(lower(F_PLUS, method, other) for other in ("cam", "minmax-cam") for method in reversed(DIFFUSE)),
+             similar(F_PLUS, "minmax-cam", "cam")), MAPS),
     ("C10", "All methods but Score-CAM evaluate a dataset in half an hour; Score-CAM takes 16 to 59 hours.",
      "Supported by the text and by one log of the official notebooks (1745.5 minutes); no table.",
      lambda settings: [], "run time is the business of the benchmarks (make bench), not of a chapter's run"),
     ("C13", "With the kernel-usage head D-MinMax-CAM has the best F1- on all datasets but one.",
      "Supported in Table 3; on COCO MinMax-CAM ties (7.33).",
-     of((F_MINUS, "d-minmax-cam", _OTHERS, -1, "D-MinMax has the lowest {}"), **KUR), REGULARISED),
+     compare(lower(F_MINUS, "d-minmax-cam", _OTHERS, "D-MinMax has the lowest F1-"), head=KUR), REGULARISED),
     ("C14", "Where D-MinMax-CAM does not win F1- it comes third, 0.53 points behind.",
      "Not supported: on P:AfS it is fourth (27.15; Score-CAM 26.62, MinMax 26.86, CAM 27.02).",
-     of((F_MINUS, "d-minmax-cam", _OTHERS, -1, "D-MinMax has {} at most 0.53 points above the lowest"),
-        margin=0.53, **KUR), REGULARISED),
+     compare(lower(F_MINUS, "d-minmax-cam", _OTHERS, "D-MinMax has F1- at most 0.53 points above the lowest",
+                   margin=0.53), head=KUR), REGULARISED),
     ("C15", "With the kernel-usage head MinMax-CAM or D-MinMax-CAM has the best F1+ on three of four datasets.",
      "Supported in Table 3; on VOC 2007 CAM has it.",
-     of((F_PLUS, FOCUSED, LITERATURE, +1, "MinMax or D-MinMax has the highest {}"), **KUR), REGULARISED),
+     compare(higher(F_PLUS, FOCUSED, LITERATURE, "MinMax or D-MinMax has the highest F1+"), head=KUR), REGULARISED),
     ("C16", "With the kernel-usage head MinMax-CAM and D-MinMax-CAM give very similar results.",
      "Supported in Table 3, weakly on VOC 2007 (%AD 29.80 and 34.19).",
-     closeness(results.SCORE_METRICS, "d-minmax-cam", "minmax-cam", **KUR), REGULARISED),
+     compare(*(similar(metric, "d-minmax-cam", "minmax-cam") for metric in facts.SCORE_METRICS), head=KUR),
+     REGULARISED),
     ("C17", "With the kernel-usage head, too, Grad-CAM++ and Score-CAM have high %IC.",
      "Not supported on P:AfS, where CAM is highest (15.60); supported on the other three datasets.",
-     of(_HIGHEST_IC, **KUR), REGULARISED),
+     compare(_HIGHEST_IC, head=KUR), REGULARISED),
     ("E1", "Where an image has one label, CAM, MinMax-CAM and D-MinMax-CAM are one map.",
      "Derived in the chapter; no table.", alone, "a run of minmax_cam with an image of one label"),
     ("E2", "With two labels the MinMax maps share no pixel at the resolution of the features.",

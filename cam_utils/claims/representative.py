@@ -1,16 +1,13 @@
 """Claims of representative-class CAM (R1 to R11): paired differences of mIoU (M1) between rules of one network, and
 between networks."""
 
-import json
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from cam_utils.claims.evidence import Claim, row
+from cam_utils.claims.evidence import Claim, Setting, alike, row, together
 from cam_utils.evaluation import miou
 from cam_utils.runs import Run
 
@@ -25,43 +22,33 @@ MILLIONS = {
 FREE = {"architecture", "weights", "baselines", "stack", "device", "output"}  # may differ between compared networks
 
 
-class Setting:
-    """One run's table of pixel counts, at the run's threshold."""
-
-    def __init__(self, run: Run) -> None:
-        given = run.parameters
-        self.run, self.table, self.threshold = run, run.table(), given.get("threshold", miou.PAPER_THRESHOLD)
-        self.network = given.get("architecture")
-        self.where = {
-            "setting": f"{given.get('dataset')} {given.get('split', 'val')}, {given.get('finetune', 'heads')}",
-            "dataset": given.get("dataset"),
-            "network": self.network,
-            "head": "",
-            "seed": given.get("seed"),
-            "runs": run.id,
-        }
-
-    @cached_property
-    def found(self) -> dict:
-        """IoU of every class and their mean with the bootstrap, {method: (draws [1 + R, n], draws [1 + R])}."""
-        return miou.miou(self.table, threshold=self.threshold)
-
-    @cached_property
-    def images(self) -> dict[str, int]:
-        """Number of images behind each method's mean."""
-        real = self.table[self.table["class"] != miou.BACKGROUND]
-        return real.groupby("method")["image_index"].nunique().to_dict()
-
-    @cached_property
-    def classes(self) -> list[str]:
-        """The classes that others are compared with, one by one."""
-        return [name.removeprefix("vs ") for name in self.table["method"].unique() if name.startswith("vs ")]
-
-
 def settings(runs: Sequence[Run]) -> list[Setting]:
     """Return the chapter's runs that compared anything with annotated pixels."""
-    found = [Setting(run) for run in runs]
-    return [s for s in found if len(s.table) and (s.table["class"] != miou.BACKGROUND).any()]
+    found = []
+    for run in runs:
+        given, table = run.parameters, run.table()
+        if len(table) and (table["class"] != miou.BACKGROUND).any():
+            scenes = f"{given.get('dataset')} {given.get('split', 'val')}, {given.get('finetune', 'heads')}"
+            found.append(Setting(run, table, scenes, given.get("architecture"), measure=means))
+    return found
+
+
+def means(setting: Setting) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+    """Return {method: (IoU of every class [1 + R, n], their mean [1 + R], its number of images)}."""
+    real = setting.table[setting.table["class"] != miou.BACKGROUND]
+    images = real.groupby("method")["image_index"].nunique()
+    drawn = miou.miou(setting.table, threshold=threshold(setting))
+    return {method: (*draws, int(images[method])) for method, draws in drawn.items()}
+
+
+def threshold(setting: Setting) -> float:
+    """Return the run's threshold."""
+    return setting.run.parameters.get("threshold", miou.PAPER_THRESHOLD)
+
+
+def compared(setting: Setting) -> list[str]:
+    """Return the classes that others are compared with, one by one."""
+    return [name.removeprefix("vs ") for name in setting.found if name.startswith("vs ")]
 
 
 def gain(setting: Setting, part: str, method: str, other: str, prime: str = "", claim: str = "") -> list[dict]:
@@ -69,32 +56,31 @@ def gain(setting: Setting, part: str, method: str, other: str, prime: str = "", 
 
     `prime` marks a control of ours beside the paper's `claim`. Raises ValueError if they explain different classes.
     """
-    drawn = setting.found
-    if method not in drawn or other not in drawn:
+    if method not in setting.found or other not in setting.found:
         return []
-    if (np.isnan(drawn[method][0][0]) != np.isnan(drawn[other][0][0])).any():
+    (iou, mean, images), (other_iou, other_mean, _) = setting.found[method], setting.found[other]
+    if (np.isnan(iou[0]) != np.isnan(other_iou[0])).any():
         raise ValueError(f"{method} and {other} explain different classes: their means are not comparable")
     more = {"claim": claim + prime} if prime else {}
-    draws = drawn[method][1] - drawn[other][1]
-    return [row(setting.where, part, draws, +1, setting.images[method], **more)]
+    return [row(setting.where, part, mean - other_mean, +1, images, **more)]
 
 
 def depends_on_class(settings: Sequence[Setting]) -> list[dict]:
     """R1: choose each class's best and worst comparison on images of even index, compare the two on the others."""
     rows = []
     for s in settings:
-        even = s.table["image_index"] % 2 == 0
-        odd = s.table[~even & s.table["class"].isin(s.classes)]
-        if not s.classes or not len(odd) or not (even & (s.table["class"] != miou.BACKGROUND)).any():
+        classes, even = compared(s), s.table["image_index"] % 2 == 0
+        odd = s.table[~even & s.table["class"].isin(classes)]
+        if not len(odd) or not (even & (s.table["class"] != miou.BACKGROUND)).any():
             continue
-        known = miou.matrix(s.table[even], s.classes, threshold=s.threshold).dropna(axis=1, how="all")
+        known = miou.matrix(s.table[even], classes, threshold=threshold(s)).dropna(axis=1, how="all")
         known = known[[c for c in known if c in set(odd["class"])]]
         named = []
         for name, chosen in (("best", known.idxmax()), ("worst", known.idxmin())):
             named.append(odd[odd["method"] == "vs " + odd["class"].map(chosen)].assign(method=name))
         halves = pd.concat(named)
         if len(halves):
-            drawn = miou.miou(halves, threshold=s.threshold)
+            drawn = miou.miou(halves, threshold=threshold(s))
             part = "the map depends on the comparison class: best against worst"
             images = int(halves["image_index"].nunique())
             rows.append(row(s.where, part, drawn["best"][1] - drawn["worst"][1], +1, images))
@@ -114,14 +100,14 @@ def single_pairs_win(settings: Sequence[Setting]) -> list[dict]:
     """R3: the share of the (class, comparison) pairs whose IoU exceeds the baseline's of that class."""
     rows = []
     for s in settings:
-        singles = [s.found[f"vs {name}"][0] for name in s.classes]
+        singles = [s.found[f"vs {name}"][0] for name in compared(s)]
         if singles and "Baseline" in s.found:
-            baseline = s.found["Baseline"][0]
+            baseline, _, images = s.found["Baseline"]
             iou = np.stack(singles, 1)  # [1 + R, comparisons, classes]
             known = ~np.isnan(iou) & ~np.isnan(baseline[:, None])
             share = ((iou > baseline[:, None]) & known).sum((1, 2)) / known.sum((1, 2))
             part = f"most of the {known[0].sum()} single pairs beat Grad-CAM"
-            rows.append(row(s.where, part, share, +1, s.images["Baseline"], unit="%", margin=50.0))
+            rows.append(row(s.where, part, share, +1, images, unit="%", margin=50.0))
     return rows
 
 
@@ -170,7 +156,7 @@ def better_than_chance(settings: Sequence[Setting]) -> list[dict]:
         if drawn and "S-1+A+F" in s.found:
             draws = s.found["S-1+A+F"][1] - np.mean([s.found[name][1] for name in drawn], axis=0)
             part = "S-1+A+F beats Random+A+F (mean of the draws)"
-            rows.append(row(s.where, part, draws, +1, s.images["S-1+A+F"]))
+            rows.append(row(s.where, part, draws, +1, s.found["S-1+A+F"][2]))
     return rows
 
 
@@ -197,27 +183,24 @@ def fusion_on_coco(settings: Sequence[Setting]) -> list[dict]:
 
 def by_size(settings: Sequence[Setting]) -> list[list[Setting]]:
     """Return groups of runs that differ in the network only, smallest network first; two networks at least."""
-    alike = defaultdict(list)
-    for s in settings:
-        if s.network in MILLIONS:
-            same = {name: value for name, value in s.run.parameters.items() if name not in FREE}
-            alike[json.dumps(same, sort_keys=True, default=str)].append(s)
-    groups = [sorted(group, key=lambda s: MILLIONS[s.network]) for group in alike.values()]
+    groups = alike([s for s in settings if s.network in MILLIONS], FREE)
+    groups = [sorted(group, key=lambda s: MILLIONS[s.network]) for group in groups]
     return [group for group in groups if len({s.network for s in group}) > 1]
 
 
-def together(small: Setting, large: Setting, methods: Sequence[str]) -> tuple[dict, dict, int]:
-    """Return the methods' mean IoU of both networks over the same bootstrap images, the row's columns, n_images."""
-    tables = [
-        s.table[s.table["method"].isin(methods)].assign(method=lambda t, side=side: f"{side}:" + t["method"])
-        for side, s in (("small", small), ("large", large))
-    ]
-    drawn = miou.miou(pd.concat(tables), threshold=small.threshold)
+def of_both(small: Setting, large: Setting, methods: Sequence[str]) -> tuple[dict, dict, int]:
+    """Return both networks' mean IoU over the same bootstrap images, the row's columns, and the number of images.
+
+    The means are named "small:METHOD" and "large:METHOD".
+    """
+    both = {"small": small, "large": large}
+    tables = {size: s.table[s.table["method"].isin(methods)] for size, s in both.items()}
+    drawn = miou.miou(together(tables), threshold=threshold(small))
     where = small.where | {
         "network": f"{small.network}, {large.network}",
         "runs": f"{small.run.id}, {large.run.id}",
     }
-    images = min(s.images[methods[0]] for s in (small, large))
+    images = min(s.found[methods[0]][2] for s in both.values())
     return {name: mean for name, (_, mean) in drawn.items()}, where, images
 
 
@@ -230,7 +213,7 @@ def sorting_suits_small(settings: Sequence[Setting]) -> list[dict]:
         methods = [*sorting, *clusters]
         if not all(name in s.found for name in methods for s in (small, large)):
             continue
-        drawn, where, images = together(small, large, methods)
+        drawn, where, images = of_both(small, large, methods)
         ahead = {
             side: np.maximum.reduce([drawn[f"{side}:{name}"] for name in sorting])
             - np.maximum.reduce([drawn[f"{side}:{name}"] for name in clusters])
@@ -250,7 +233,7 @@ def larger_is_better(settings: Sequence[Setting]) -> list[dict]:
         one_each = list({s.network: s for s in group}.values())
         for small, large in pairwise(one_each):
             if all("Baseline" in s.found for s in (small, large)):
-                drawn, where, images = together(small, large, ["Baseline"])
+                drawn, where, images = of_both(small, large, ["Baseline"])
                 part = f"the baseline of {large.network} beats that of {small.network}"
                 draws = drawn["large:Baseline"] - drawn["small:Baseline"]
                 rows.append(row(where, part, draws, +1, images))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cam_utils.claims.evidence import Claim, row
-from cam_utils.evaluation import results
+from cam_utils.claims.evidence import Claim, Setting, row
+from cam_utils.evaluation import bootstrap, results
 from cam_utils.runs import Run
 
 CHAPTER = "ss_cam"
@@ -15,48 +15,37 @@ OTHERS = {"grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "score-cam": "Scor
 BOX = ("energy_in_box",)
 
 
-class Setting:
-    """One run: its pairs table, and the table of forms and sweeps per image."""
-
-    def __init__(self, run: Run) -> None:
-        given = run.parameters
-        self.table, self.variants = run.table(), run.table("variants")
-        dataset = given.get("dataset")
-        self.where = {
-            "setting": dataset,
-            "dataset": dataset,
-            "network": given.get("network") or dataset,  # digits have one network of their own
-            "head": "",
-            "seed": given.get("seed"),
-            "runs": run.id,
-        }
-
-    def against(self, other: str, metric: str) -> tuple[np.ndarray, int] | None:
-        """Return SS-CAM's mean minus the other method's with its bootstrap, and the number of images, or None.
-
-        AD and AI are of predicted pairs, energies of annotated ones, on the images where both have a value.
-        """
-        pairs = "annotated" if metric in BOX else "predicted"
-        both = self.table[self.table["method"].isin(["ss-cam", other])] if len(self.table) else self.table
-        if not len(both) or not both[f"in_{pairs}"].any():
-            return None
-        drawn = results.resample(results.paired(both, [metric]), pairs=pairs, average="micro", metrics=(metric,))
-        ours, theirs = (drawn.get((method, metric)) for method in ("ss-cam", other))
-        if not ours or not theirs or not np.isfinite([ours[0][0], theirs[0][0]]).all():
-            return None
-        return ours[0] - theirs[0], ours[1]["n_images"]
-
-    def per_image(self, variant: str, column: str) -> pd.Series:
-        """Return a variant's values by image, empty if the run has no such variant."""
-        if not len(self.variants):
-            return pd.Series(dtype=float)
-        rows = self.variants[self.variants["variant"] == variant]
-        return rows.set_index("image_index")[column].astype(float)
-
-
 def settings(runs: Sequence[Run]) -> list[Setting]:
-    """Return the chapter's runs as settings."""
-    return [Setting(run) for run in runs]
+    """Return the chapter's runs: their pairs, and the rows of their forms and sweeps."""
+    found = []
+    for run in runs:
+        dataset = run.parameters.get("dataset")
+        network = run.parameters.get("network") or dataset  # digits have one network of their own
+        found.append(Setting(run, run.table(), dataset, network, measure=variants))
+    return found
+
+
+def variants(setting: Setting) -> dict[str, pd.DataFrame]:
+    """Return the values of every form and every step of a sweep, {variant: one row per image}."""
+    table = setting.run.table("variants")
+    rows = table.groupby("variant", sort=False) if len(table) else ()
+    return {variant: values.set_index("image_index") for variant, values in rows}
+
+
+def against(setting: Setting, other: str, metric: str) -> tuple[np.ndarray, int] | None:
+    """Return SS-CAM's mean minus the other method's with its bootstrap, and the number of images, or None.
+
+    AD and AI are of predicted pairs, energies of annotated ones, on the images where both have a value.
+    """
+    pairs, table = "annotated" if metric in BOX else "predicted", setting.table
+    both = table[table["method"].isin(["ss-cam", other])] if len(table) else table
+    if not len(both) or not both[f"in_{pairs}"].any():
+        return None
+    drawn = results.resample(results.paired(both, [metric]), pairs=pairs, average="micro", metrics=(metric,))
+    ours, theirs = (drawn.get((method, metric)) for method in ("ss-cam", other))
+    if not ours or not theirs or not np.isfinite([ours[0][0], theirs[0][0]]).all():
+        return None
+    return ours[0] - theirs[0], ours[1]["n_images"]
 
 
 def versus(settings: Sequence[Setting], words: str, metric: str, wanted: int, others=tuple(OTHERS)) -> list[dict]:
@@ -64,7 +53,7 @@ def versus(settings: Sequence[Setting], words: str, metric: str, wanted: int, ot
     rows = []
     for s in settings:
         for other in others:
-            if found := s.against(other, metric):
+            if found := against(s, other, metric):
                 part = words.format(OTHERS.get(other, other))
                 rows.append(row(s.where, part, found[0], wanted, found[1]))
     return rows
@@ -83,15 +72,15 @@ def trend(
     """Return the mean over images of a variant's value minus another's, with a bootstrap over images."""
     rows = []
     for s in settings:
+        if not {variant, other} <= set(s.found):
+            continue
         # In the rows' unit before the difference, as the chapter computes it: the last digits stay the same.
         unit, scale = ("correlation", 1) if column.startswith("r_") else ("points", 100)
-        apart = (scale * s.per_image(variant, column) - scale * s.per_image(other, column)).to_numpy()
+        apart = (scale * s.found[variant][column] - scale * s.found[other][column]).to_numpy(float)
         apart = apart[np.isfinite(apart)]
         if len(apart):
-            drawn = np.random.default_rng(0).choice(apart, (1000, len(apart))).mean(1)
-            draws = np.concatenate([[apart.mean()], drawn]) / scale
             more = {"claim": claim} if claim else {}
-            rows.append(row(s.where, part, draws, wanted, len(apart), unit=unit, **more))
+            rows.append(row(s.where, part, bootstrap.means(apart) / scale, wanted, len(apart), unit=unit, **more))
     return rows
 
 
@@ -151,9 +140,8 @@ def more_draws_localise(settings: Sequence[Setting]) -> list[dict]:
         "moderate noise, ": "without these two, and sigma = 0.5",
     }
     for s in settings:
-        names = s.variants["variant"].unique() if len(s.variants) else []
         for prefix, where in forms.items():
-            found = (re.fullmatch(rf"{prefix}N = (\d+)", name) for name in names)
+            found = (re.fullmatch(rf"{prefix}N = (\d+)", name) for name in s.found)
             steps = sorted(int(each[1]) for each in found if each)
             if len(steps) > 1:
                 few, many = f"{prefix}N = {steps[0]}", f"{prefix}N = {steps[-1]}"

@@ -29,13 +29,16 @@ def means(values: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.nda
     return np.concatenate([[values.mean()], drawn])
 
 
-def grid(cell: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return a table of this shape with every value added to its cell, counted along the rows.
+def class_sums(drawn: np.ndarray, image: np.ndarray, label: np.ndarray, values: np.ndarray, classes: int):
+    """Return the sum of the values of every class in every resample [1 + resamples, classes].
 
-    >>> grid(np.array([0, 0, 3]), np.array([1.0, 2.0, 5.0]), (2, 2)).tolist()
-    [[3.0, 0.0], [0.0, 5.0]]
+    drawn: :func:`draws`. image, label: the column of `drawn` and the class, both counted from 0, of every value.
+
+    >>> class_sums(draws(2, resamples=0), np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([1.0, 2.0, 5.0]), 2)
+    array([[1., 7.]])
     """
-    return np.bincount(cell, values, shape[0] * shape[1]).reshape(shape)
+    images = drawn.shape[1]
+    return drawn @ np.bincount(image * classes + label, values, images * classes).reshape(images, classes)
 
 
 def ratio(above: np.ndarray, below: np.ndarray, otherwise: float = np.nan) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One function per metric, one value per explained pair; averaging is the business of :mod:`cam_utils.evaluation.results`.
+"""One function per metric, one value per explained pair; :mod:`cam_utils.evaluation.results` averages them.
 
 Score metrics compare probabilities p [P, L] of the image with those of the masked image (map kept) and of the
 complement (map removed); pixel metrics compare masks M [P, h, w] in [0, 1] with annotated regions. Fractions in
@@ -50,7 +50,7 @@ def average_drop_others(p: Scores, p_masked: Scores, label: Labels, others: Bool
     """Return the mean relative drop of the set's other labels under the mask (Eq. 12; high is better).
 
     `others` marks N_x = C_x without the explained label. NaN where there is none; the official code counts such
-    pairs as 0, which `results.aggregate` does by default and can undo (SPEC h8).
+    pairs as 0, which `results.aggregate` does by default and can undo (deviation dev-one-label-others).
 
     >>> p, o = torch.tensor([[0.8, 0.5]]), torch.tensor([[0.8, 0.0]])
     >>> average_drop_others(p, o, torch.tensor([0]), torch.tensor([[False, True]])).item()
@@ -76,16 +76,6 @@ def average_retention_others(
 ) -> Values:
     """Return the other labels' mean relative drop when this label's map is cut out (Eq. 14; low is better)."""
     return average_drop_others(p, p_complement, label, others)
-
-
-def harmonic_mean(a, b):
-    """Return 2ab / (a + b), 0 if both are 0, of numbers, arrays or tensors: F1- of (AD, ARO), F1+ of (AR, ADO).
-
-    >>> harmonic_mean(0.5, 1.0)  # doctest: +ELLIPSIS
-    0.666...
-    """
-    total = a + b
-    return 2 * a * b / (total + (total == 0))
 
 
 def energy_inside(masks: Masks, regions: Regions) -> Values:

@@ -1,7 +1,8 @@
-"""Intersection over union of thresholded maps with segmentation masks, as pixel counts that any average can use.
+"""Intersection over union of thresholded maps with segmentation masks, from pixel counts that any average can use.
 
-The table has one row per (image, class, method), and for every threshold T the pixels of the mask (map >= T) and
-how many of them are true. From these counts come all definitions of the mean IoU (SPEC P2.e):
+:func:`cam_utils.evaluation.map_counts.evaluate_maps` counts. Its table has one row per (image, class, method), and
+for every threshold T the pixels of the mask (map >= T) and how many of them are true. From these counts come all
+definitions of the mean IoU (deviation dev-rep-miou):
 M1 pools a class's pixels over its images, then averages classes; M2 averages the images' own IoU; M3 segments,
 every pixel going to the class of the image whose map is highest there, or to the background below T.
 """
@@ -10,54 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from cam_utils.evaluation.results import interval, mean_of_known, paper_table
+from cam_utils.evaluation import bootstrap
+from cam_utils.evaluation.bootstrap import class_sums, interval
+from cam_utils.evaluation.results import paper_table
 from cam_utils.names import check_known
 
 PAPER_THRESHOLD = 0.15
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 DEFINITIONS = ("M1", "M2", "M3")
 BACKGROUND = "background"
-
-
-def counts(maps: Tensor, truth: Tensor, valid: Tensor, thresholds: Sequence[float] = THRESHOLDS):
-    """Return pixels at or above every threshold, and those of them inside the truth: (area, hit), int64 [P, T].
-
-    maps [P, H, W] in [0, 1]; truth, valid: bool [P, H, W]; pixels that are not valid count nowhere.
-
-    >>> area, hit = counts(torch.tensor([[[0.1, 0.5, 0.9]]]), torch.tensor([[[True, False, True]]]),
-    ...                    torch.ones(1, 1, 3, dtype=torch.bool), (0.1, 0.5))
-    >>> area.tolist(), hit.tolist()
-    ([[3, 2]], [[2, 1]])
-    """
-    edges = torch.tensor(thresholds, dtype=maps.dtype, device=maps.device)
-    if len(edges) == 0 or (edges[1:] <= edges[:-1]).any():
-        raise ValueError(f"expected ascending thresholds, got {list(thresholds)}")
-    bins = torch.bucketize(maps.flatten(1), edges, right=True)  # number of thresholds at or below each pixel
-    bins = bins + (len(edges) + 1) * torch.arange(len(maps), device=maps.device)[:, None]
-
-    def above(kept: Tensor) -> Tensor:
-        numbers = torch.bincount(bins[kept.flatten(1)], minlength=len(maps) * (len(edges) + 1))
-        return numbers.view(len(maps), -1)[:, 1:].flip(1).cumsum(1).flip(1)
-
-    return above(valid), above(valid & truth)
-
-
-def winners(maps: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the maps [P, H, W], zero where another class of the same image is higher, and each image's highest.
-
-    image: [P], the image of every map, in ascending order from 0. Of equal maps the first class wins.
-    """
-    kept = torch.zeros_like(maps)
-    highest = []
-    for b in range(int(image.max()) + 1):
-        rows = (image == b).nonzero()[:, 0]
-        value, first = maps[rows].max(0)
-        kept[rows] = torch.where(torch.arange(len(rows), device=maps.device)[:, None, None] == first, value, 0)
-        highest.append(value)
-    return kept, torch.stack(highest)
 
 
 def columns(thresholds: Sequence[float]) -> list[str]:
@@ -86,25 +49,25 @@ def miou(
     if f"area_{threshold:g}" not in table:
         known = [name.removeprefix("area_") for name in table if name.startswith("area_")]
         raise ValueError(f"the table has no threshold {threshold:g} (it has {', '.join(known)})")
-    rows = table if definition == "M3" else table[table["class"] != BACKGROUND]
+    rows = _explained(table, definition)
     images, classes = np.sort(rows["image_index"].unique()), class_order(rows)
-    draws = np.random.default_rng(seed).multinomial(len(images), np.full(len(images), 1 / len(images)), resamples)
-    draws = np.vstack([np.ones(len(images)), draws])
+    drawn = bootstrap.draws(len(images), resamples=resamples, seed=seed)
     found = {}
     for method, part in rows.groupby("method", sort=False):
-        cell = np.searchsorted(images, part["image_index"]) * len(classes) + part["class"].map(classes.index)
+        image, label = np.searchsorted(images, part["image_index"]), part["class"].map(classes.index).to_numpy()
         hit, area = (part[f"{seg}{kind}_{threshold:g}"].to_numpy(float) for kind in ("hit", "area"))
         union = area + part["truth"].to_numpy(float) - hit
         if definition == "M2":
             # Only background rows have no truth, and M2 leaves them out: every union is positive.
-            upper, lower = hit / union, np.ones(len(part))
-        else:
-            upper, lower = hit, union
-        upper, lower = (draws @ np.bincount(cell, v, len(images) * len(classes)).reshape(len(images), -1)
-                        for v in (upper, lower))  # fmt: skip
-        iou = np.divide(upper, lower, out=np.full_like(upper, np.nan), where=lower > 0)
-        found[method] = iou, mean_of_known(iou, np.ones(iou.shape[1]))
+            hit, union = hit / union, np.ones(len(part))
+        iou = bootstrap.ratio(*(class_sums(drawn, image, label, each, len(classes)) for each in (hit, union)))
+        found[method] = iou, bootstrap.mean_of_known(iou)
     return found
+
+
+def _explained(table: pd.DataFrame, definition: str = "M1") -> pd.DataFrame:
+    """Return the rows that a definition counts: M3 has a background, the others have classes alone."""
+    return table if definition == "M3" else table[table["class"] != BACKGROUND]
 
 
 def class_order(table: pd.DataFrame) -> list[str]:
@@ -118,7 +81,7 @@ def summary(table: pd.DataFrame, **options) -> pd.DataFrame:
     Columns: method, value, low, high (fractions), n_images, n_pairs.
     """
     found = miou(table, **options)
-    real = table[table["class"] != BACKGROUND].groupby("method")
+    real = _explained(table).groupby("method")
     sizes = pd.DataFrame({"n_images": real["image_index"].nunique(), "n_pairs": real.size()})
     return pd.DataFrame(
         [{"method": name, **interval(mean), **sizes.loc[name].to_dict()} for name, (_, mean) in found.items()]
@@ -128,7 +91,7 @@ def summary(table: pd.DataFrame, **options) -> pd.DataFrame:
 def per_class(table: pd.DataFrame, **options) -> pd.DataFrame:
     """Return every class's IoU (rows) for every method (columns), and the mean as the last row "avg"."""
     found = miou(table, resamples=0, **options)
-    rows = table if options.get("definition") == "M3" else table[table["class"] != BACKGROUND]
+    rows = _explained(table, options.get("definition", "M1"))
     values = {name: [*iou[0], mean[0]] for name, (iou, mean) in found.items()}
     return pd.DataFrame(values, index=[*class_order(rows), "avg"])
 
@@ -136,13 +99,11 @@ def per_class(table: pd.DataFrame, **options) -> pd.DataFrame:
 def class_intervals(table: pd.DataFrame, methods: Sequence[str], **options) -> pd.DataFrame:
     """Return every class's IoU in percent with its 95% interval, as text, and the mean as the last row "avg"."""
     found = miou(table[table["method"].isin(methods)], **options)
-
-    def text(draws: np.ndarray) -> str:
-        value, low, high = (100 * v for v in interval(draws).values())
-        return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-    cells = {name: [*map(text, found[name][0].T), text(found[name][1])] for name in methods}
-    rows = table if options.get("definition") == "M3" else table[table["class"] != BACKGROUND]
+    cells = {
+        name: [bootstrap.percent(interval(draws)) for draws in (*iou.T, mean)]
+        for name, (iou, mean) in ((name, found[name]) for name in methods)
+    }
+    rows = _explained(table, options.get("definition", "M1"))
     return pd.DataFrame(cells, index=[*class_order(rows), "avg"])
 
 
@@ -180,7 +141,8 @@ def matrix(table: pd.DataFrame, classes: Sequence[str], prefix: str = "vs ", **o
 def paper_rows(number: int) -> pd.DataFrame:
     """Return a published table of mIoU (2 to 5), in percent, with the methods named alike in all of them.
 
-    Rows: method; columns: network, or for Table 5 (dataset, split). Table 4 prints "Random" for "Random+F" (r4).
+    Rows: method; columns: network, or for Table 5 (dataset, split). Table 4 prints "Random" for
+    "Random+F" (deviation dev-rep-names).
     """
     check_known("table of mIoU", str(number), "2345")
     rows = paper_table(f"repcam_table{number}")

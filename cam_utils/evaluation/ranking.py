@@ -1,8 +1,8 @@
 """Many methods compared over the same images: ranks, tests, groups that no test separates, and agreeing metrics.
 
-Everything starts from the pairs table (:mod:`cam_utils.evaluation.evaluate`). A method has one value per image, the mean over
-the image's pairs; WANTED says which way a metric is better. A metric that is undefined for a zero map counts as the
-worst value there: a map without a pixel found nothing.
+Everything starts from the pairs table (:mod:`cam_utils.evaluation.evaluate`). A method has one value per image, the
+mean over the image's pairs. A metric that is undefined for a zero map counts as the worst value there: a map without
+a pixel found nothing.
 """
 
 from collections.abc import Sequence
@@ -12,26 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cam_utils.evaluation.results import OF_OTHERS, interval, resample
+from cam_utils.evaluation import bootstrap
+from cam_utils.evaluation.facts import OF_OTHERS, WANTED
+from cam_utils.evaluation.results import resample
 from cam_utils.names import check_known
 
-WANTED = {
-    "increase_in_confidence": 1,
-    "average_drop": -1,
-    "average_drop_others": 1,
-    "average_retention": 1,
-    "average_retention_others": -1,
-    "f1_minus": -1,
-    "f1_plus": 1,
-    "energy_in_mask": 1,
-    "energy_in_box": 1,
-    "energy_in_others": -1,
-    "pointing_mask": 1,
-    "pointing_box": 1,
-    "iou_0.15": 1,
-    "iou_0.3": 1,
-    "iou_0.5": 1,
-}
 KEYS = ["image_index", "label"]
 
 
@@ -167,33 +152,37 @@ def agreement(
     """
     rows = []
     for score in scores:
-        values = known_values(table, [score, *truths], pairs=pairs)
+        metrics = (score, *truths)
+        values = known_values(table, metrics, pairs=pairs)
+        means = resample(values, pairs=pairs, metrics=metrics, resamples=resamples, seed=seed)
         methods = list(dict.fromkeys(values["method"]))
-        cube = values.pivot(index=KEYS, columns="method", values=[score, *truths]).dropna()
+        cube = values.pivot(index=KEYS, columns="method", values=list(metrics)).dropna()
+        signed = {m: WANTED[m] * cube[m][methods].to_numpy().round(6) for m in metrics}  # [pairs, methods]
         images, image = np.unique(cube.index.get_level_values(0), return_inverse=True)
-        signed = {m: WANTED[m] * cube[m][methods].to_numpy().round(6) for m in (score, *truths)}  # [pairs, methods]
-        draws = np.random.default_rng(seed).multinomial(
-            len(images), np.full(len(images), 1 / len(images)), resamples
-        )
-        draws = np.vstack([np.ones(len(images), int), draws])
-        weights = draws[:, image].astype(float)  # how often each pair stands in a resample
-        means = resample(
-            values, pairs=pairs, average="macro", metrics=(score, *truths), resamples=resamples, seed=seed
-        )
-        picked = [np.repeat(np.arange(len(image)), w) for w in draws[:, image]]
+        # How often each pair stands in a resample [1 + resamples, pairs].
+        weights = bootstrap.draws(len(images), resamples=resamples, seed=seed)[:, image]
         for truth in truths:
             own, real = (WANTED[m] * np.stack([means[k, m][0] for k in methods], 1) for m in (score, truth))
-            within = np.array(
-                [spearman(signed[score][p].T, signed[truth][p].T) for p in picked]
-            )  # [draws, methods]
             of_pair = spearman(signed[score], signed[truth])
-            defined = ~np.isnan(of_pair)
-            each = (weights * defined) @ np.nan_to_num(of_pair) / np.maximum(weights @ defined, 1)
             levels = {
                 "methods": (spearman(own.round(6), real.round(6)), len(methods)),
-                "maps of a method": (np.nanmean(within, 1), len(image)),
-                "maps of a pair": (each, int(defined.sum())),
+                "maps of a method": (_within_methods(signed[score], signed[truth], weights), len(image)),
+                "maps of a pair": (_mean_over_pairs(of_pair, weights), int((~np.isnan(of_pair)).sum())),
             }
-            named = {"score": score, "truth": truth}
-            rows += [{"level": k, **named, **interval(v), "n": n} for k, (v, n) in levels.items()]
+            rows += [
+                {"level": level, "score": score, "truth": truth, **bootstrap.interval(drawn), "n": n}
+                for level, (drawn, n) in levels.items()
+            ]
     return pd.DataFrame(rows).sort_values("level", kind="stable", ignore_index=True)
+
+
+def _within_methods(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the correlation over the resampled pairs of each method's maps [pairs, methods], the methods' mean."""
+    picked = [np.repeat(np.arange(len(first)), times.astype(int)) for times in weights]
+    return np.nanmean([spearman(first[p].T, second[p].T) for p in picked], 1)
+
+
+def _mean_over_pairs(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean of the pairs' values in every resample, over the pairs that have one."""
+    known = ~np.isnan(values)
+    return (weights * known) @ np.nan_to_num(values) / np.maximum(weights @ known, 1)

@@ -1,7 +1,7 @@
 """From the pairs table to numbers: every average of the paper, with n and a bootstrap interval over images.
 
-The pairs table has one row per (image, label, method); see :func:`cam_utils.evaluation.evaluate.evaluate`. Values are
-fractions in [0, 1] until a table for readers turns them into percent (`_percent` in its columns' names).
+The pairs table has one row per (image, label, method); see :func:`cam_utils.evaluation.evaluate.evaluate`. Values
+are fractions in [0, 1] until a table for readers turns them into percent (`_percent` in its columns' names).
 """
 
 from collections.abc import Sequence
@@ -10,40 +10,11 @@ import numpy as np
 import pandas as pd
 
 from cam_utils import files
-from cam_utils.evaluation.metrics import harmonic_mean
+from cam_utils.evaluation import bootstrap
+from cam_utils.evaluation.bootstrap import class_sums, interval, mean_of_known
+from cam_utils.evaluation.facts import HARMONIC, OF_OTHERS, PAPER_NAMES, SCORE_METRICS, harmonic_mean
 from cam_utils.names import check_known
 
-SCORE_METRICS = (
-    "increase_in_confidence",
-    "average_drop",
-    "average_drop_others",
-    "average_retention",
-    "average_retention_others",
-)
-OF_OTHERS = ("average_drop_others", "average_retention_others")
-HARMONIC = {
-    "f1_minus": ("average_drop", "average_retention_others"),
-    "f1_plus": ("average_retention", "average_drop_others"),
-}
-PIXEL_METRICS = (
-    "energy_in_mask",
-    "energy_in_box",
-    "energy_in_others",
-    "pointing_mask",
-    "pointing_box",
-    "iou_0.15",
-    "iou_0.3",
-    "iou_0.5",
-)
-PAPER_NAMES = {  # the paper's symbols, in the order of its tables
-    "increase_in_confidence": "%IC",
-    "average_drop": "%AD",
-    "average_drop_others": "%ADO",
-    "average_retention": "%AR",
-    "average_retention_others": "%ARO",
-    "f1_minus": "F1-",
-    "f1_plus": "F1+",
-}
 PAPER_METHODS = {
     "cam": "CAM",
     "grad-cam++": "Grad-CAM++",
@@ -97,23 +68,6 @@ def paired(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return table.assign(**known)
 
 
-def interval(draws: np.ndarray) -> dict[str, float]:
-    """Return the sample's own value (the first draw) and the middle 95% of the others."""
-    known = draws[1:][np.isfinite(draws[1:])]
-    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
-    return {"value": draws[0], "low": low, "high": high}
-
-
-def verdict(low: float, high: float, wanted: int) -> str:
-    """Return holds, fails or undecided for a difference with interval [low, high] that should be `wanted` (+1, -1).
-
-    >>> verdict(0.1, 0.4, +1), verdict(0.1, 0.4, -1), verdict(-0.1, 0.4, +1)
-    ('holds', 'fails', 'undecided')
-    """
-    low, high = sorted((wanted * low, wanted * high))
-    return "holds" if low > 0 else "fails" if high < 0 else "undecided"
-
-
 def resample(
     table: pd.DataFrame,
     *,
@@ -144,58 +98,47 @@ def resample(
     rows = table[table[f"in_{pairs}"] & (table["set_size"] >= (2 if multi_only else 1))] if len(table) else table
     if not len(rows):
         raise ValueError(f"no {pairs} pairs in the table: no mean to report")
-    images = np.sort(rows["image_index"].unique())
-    classes = np.sort(rows["label"].unique())
-    annotated = table[table["is_annotated"]].drop_duplicates(["image_index", "label"])
-    support = annotated["label"].value_counts().reindex(classes, fill_value=0).to_numpy(float)
-    draws = np.random.default_rng(seed).multinomial(len(images), np.full(len(images), 1 / len(images)), resamples)
-    draws = np.vstack([np.ones(len(images)), draws])
-
+    images, classes = (np.sort(rows[name].unique()) for name in ("image_index", "label"))
+    weights = _annotations(table, classes) if average == "weighted" else 1.0
+    drawn = bootstrap.draws(len(images), resamples=resamples, seed=seed)
     found = {}
     for method, part in rows.groupby("method", sort=False):
-        cell = np.searchsorted(images, part["image_index"]) * len(classes)
-        cell = cell + np.searchsorted(classes, part["label"])
-        means, counts = {}, {}
+        image, label = np.searchsorted(images, part["image_index"]), np.searchsorted(classes, part["label"])
+        by_class, counts = {}, {}
         for metric in metrics:
             values = part[metric].to_numpy(float)
             if metric in OF_OTHERS and singles == "zero":
                 values = np.where(part["set_size"] == 1, 0.0, values)
-            kept = ~np.isnan(values)
-            total = _grid(cell[kept], values[kept], len(images), len(classes))
-            count = _grid(cell[kept], np.ones(kept.sum()), len(images), len(classes))
-            sums, numbers = draws @ total, draws @ count  # [1 + resamples, C]
+            known = ~np.isnan(values)
+            total, number = (
+                class_sums(drawn, image[known], label[known], each, len(classes))
+                for each in (values[known], np.ones(known.sum()))
+            )
             if average == "micro":
-                sums, numbers = sums.sum(1, keepdims=True), numbers.sum(1, keepdims=True)
-            means[metric] = np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0)
-            counts[metric] = {
-                "n_pairs": int(kept.sum()),
-                "n_images": int((count.sum(1) > 0).sum()),
-                "n_classes": int((count.sum(0) > 0).sum()),
-            }
-        weights = support if average == "weighted" else np.ones(means[metrics[0]].shape[1])
-        for metric in metrics:
-            found[method, metric] = mean_of_known(means[metric], weights), counts[metric]
-        for name, (first, second) in HARMONIC.items():
-            if first in means and second in means:
-                if harmonic == "per-class":
-                    value = mean_of_known(harmonic_mean(means[first], means[second]), weights)
-                else:
-                    value = harmonic_mean(
-                        mean_of_known(means[first], weights), mean_of_known(means[second], weights)
-                    )
-                found[method, name] = value, counts[first]
+                total, number = total.sum(1, keepdims=True), number.sum(1, keepdims=True)
+            by_class[metric] = bootstrap.ratio(total, number)
+            sizes = (known.sum(), len(np.unique(image[known])), len(np.unique(label[known])))
+            counts[metric] = dict(zip(("n_pairs", "n_images", "n_classes"), map(int, sizes), strict=True))
+        for metric, means in _over_classes(by_class, weights, harmonic).items():
+            found[method, metric] = means, counts[HARMONIC.get(metric, [metric])[0]]
     return found
 
 
-def _grid(cell: np.ndarray, values: np.ndarray, images: int, classes: int) -> np.ndarray:
-    return np.bincount(cell, values, images * classes).reshape(images, classes)
+def _annotations(table: pd.DataFrame, classes: np.ndarray) -> np.ndarray:
+    """Return in how many images each class is annotated."""
+    annotated = table[table["is_annotated"]].drop_duplicates(["image_index", "label"])
+    return annotated["label"].value_counts().reindex(classes, fill_value=0).to_numpy(float)
 
 
-def mean_of_known(per_class: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean over the classes that have a value, for every resample."""
-    known = ~np.isnan(per_class) * weights
-    total = known.sum(1)
-    return np.divide(np.nansum(per_class * known, 1), total, out=np.full(len(total), np.nan), where=total > 0)
+def _over_classes(by_class: dict, weights: np.ndarray | float, harmonic: str) -> dict[str, np.ndarray]:
+    """Return the mean over classes of every metric, and the harmonic means of those that are there."""
+    means = {metric: mean_of_known(values, weights) for metric, values in by_class.items()}
+    for name, parts in HARMONIC.items():
+        if set(parts) <= set(by_class) and harmonic == "per-class":
+            means[name] = mean_of_known(harmonic_mean(*(by_class[part] for part in parts)), weights)
+        elif set(parts) <= set(by_class):
+            means[name] = harmonic_mean(*(means[part] for part in parts))
+    return means
 
 
 def wide(aggregated: pd.DataFrame, *, interval: bool = True, digits: int = 1) -> pd.DataFrame:
@@ -206,20 +149,21 @@ def wide(aggregated: pd.DataFrame, *, interval: bool = True, digits: int = 1) ->
     '12.3 [10.0, 15.0]'
     """
 
-    def text(row) -> str:
-        value, low, high = (100 * row[key] for key in ("value", "low", "high"))
-        return f"{value:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if interval else "")
-
-    cells = aggregated.assign(cell=aggregated.apply(text, axis=1)).replace(
-        {"metric": PAPER_NAMES, "method": PAPER_METHODS}
-    )
+    shown = ("value", "low", "high") if interval else ("value",)
+    texts = [
+        bootstrap.text(*(100 * row[name] for name in shown), digits=digits) for _, row in aggregated.iterrows()
+    ]
+    cells = aggregated.assign(cell=texts).replace({"metric": PAPER_NAMES, "method": PAPER_METHODS})
     table = cells.pivot(index="metric", columns="method", values="cell")
     return table.loc[cells["metric"].unique(), cells["method"].unique()].rename_axis(index=None, columns=None)
 
 
 def paper_table(name: str) -> pd.DataFrame:
-    """Return the published numbers of `data/paper_tables/<name>.csv` ("minmax_table1", ...)."""
-    folder = files.DATA / "paper_tables"
+    """Return the published numbers of `data/paper_tables/<name>.csv` ("minmax_table1", ...).
+
+    Raises ValueError for an unknown table, FileNotFoundError in an installation without the repository's data.
+    """
+    folder = files.data_file("paper_tables")
     check_known("table", name, sorted(path.stem for path in folder.glob("*.csv")))
     return pd.read_csv(folder / f"{name}.csv")
 
@@ -253,7 +197,7 @@ def harmonic_ratios(paper: pd.DataFrame) -> pd.DataFrame:
     """Return every published F1- and F1+ over the harmonic mean of the two columns it is made of.
 
     The mean over classes of harmonic means is at most the harmonic mean of the means, so a ratio lies somewhat
-    below 1; one near 0.5 betrays a missing factor 2 (SPEC h1).
+    below 1; one near 0.5 betrays a missing factor 2 (deviation dev-halved-cells).
     """
     keys = ["dataset", "architecture", "method"]
     columns = paper.pivot_table(index=keys, columns="metric", values="value")

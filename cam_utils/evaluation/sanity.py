@@ -6,7 +6,7 @@ mostly dark: all similarities are read against that of unrelated images (:func:`
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,10 @@ from torch.utils.data import Dataset
 from cam_utils import maps
 from cam_utils.data import Permuted
 from cam_utils.evaluation import results
-from cam_utils.evaluation.bootstrap import FEWEST_IMAGES
+from cam_utils.evaluation.bootstrap import FEWEST_IMAGES, interval
 from cam_utils.evaluation.similarity import SIMILARITIES, similarities
 from cam_utils.methods.query import Query, ask, rectified
-from cam_utils.methods.registry import Method
+from cam_utils.methods.registry import METHODS, Method, resolved
 from cam_utils.names import check_known
 from cam_utils.pairs import Pairs
 
@@ -104,7 +104,7 @@ def sobel(query: Query) -> Float[Tensor, "pairs h w"]:
 
     >>> step = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).expand(1, 3, 5, 6)
     >>> net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> sobel(ask(net, step[None, None].repeat(1, 3, 1, 1), Pairs.one(), layer=net[0]))[0, 2].tolist()
+    >>> sobel(ask(net, step, Pairs.one(), layer=net[0]))[0, 2].tolist()
     [0.0, 0.0, 4.0, 4.0, 0.0, 0.0]
     """
     images = query.images
@@ -120,7 +120,7 @@ CONTROLS: dict[str, Method] = {"gaussian": centred_gaussian, "sobel": sobel}
 
 @torch.no_grad()
 def masks_of(
-    methods: Mapping[str, Method],
+    methods: Iterable[str | Method] | Mapping[str, str | Method],
     model: nn.Module,
     images: Float[Tensor, "batch 3 h w"],
     pairs: Pairs,
@@ -130,12 +130,12 @@ def masks_of(
 ) -> dict[str, Tensor]:
     """Return every method's masks in [0, 1], {name: [P, h, w]}, of the same pairs, whatever the network predicts.
 
-    methods: as :func:`cam_utils.methods.registry.resolved` gives them, CONTROLS among them if they are to be.
+    methods: names of METHODS or CONTROLS, callables, or {name: either}. Raises ValueError for other names.
     """
     query = ask(model, images, pairs, activation=activation, chunk=chunk)
     return {
         name: maps.masks(rectified(method(query), name, pairs), images.shape[-2:])
-        for name, method in methods.items()
+        for name, method in resolved(methods, {**METHODS, **CONTROLS}).items()
     }
 
 
@@ -239,9 +239,9 @@ def judge(table: pd.DataFrame, stage: str) -> pd.DataFrame:
             line = {"method": method, "measure": measure, "n_images": 0, "n_pairs": 0, "verdict": "undecided"}
             if (method, "s") in drawn:
                 (s, counts), (s0, _), (excess, _) = (drawn[method, name] for name in options["metrics"])
-                bounds = results.interval(excess)
+                bounds = interval(excess)
                 line |= {"similarity": s[0], "null": s0[0], "retained": retained(s, s0)[0]}
-                line |= {k: v for k, v in results.interval(retained(s, s0)).items() if k != "value"}
+                line |= {k: v for k, v in interval(retained(s, s0)).items() if k != "value"}
                 line |= {"n_images": counts["n_images"], "n_pairs": counts["n_pairs"]}
                 if counts["n_images"] >= FEWEST_IMAGES:
                     line["verdict"] = verdict(bounds["low"], bounds["high"])

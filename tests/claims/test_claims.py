@@ -10,7 +10,7 @@ from sklearn.metrics import fbeta_score
 from cam_utils import claims, runs
 from cam_utils.claims import heads
 from cam_utils.claims.evidence import row
-from cam_utils.evaluation import miou, results
+from cam_utils.evaluation import facts, miou, results
 
 METHODS = list(results.PAPER_METHODS)
 BASE = {"cam": 0.5, "grad-cam++": 0.4, "score-cam": 0.3, "minmax-cam": 0.7, "d-minmax-cam": 0.71}
@@ -35,7 +35,7 @@ def pairs(n=12, scenes="digits", head="linear", values=BASE, spread=0.02, **colu
         off = spread * (2 * image / max(n - 1, 1) - 1)
         for label in (0, 1):
             for method, value in values.items():
-                score = dict.fromkeys(results.SCORE_METRICS, value + off)
+                score = dict.fromkeys(facts.SCORE_METRICS, value + off)
                 rows.append({"image_index": image, "label": label, "method": method, **score})
     flags = dict.fromkeys(("in_predicted", "in_annotated", "is_annotated"), True)
     constant = {"set_size": 2, "p_masked": 0.5, "p_complement": 0.5, "scenes": scenes, "head": head}
@@ -102,7 +102,7 @@ def test_few_images_decide_nothing(tmp_path):
 def test_the_difference_is_that_of_the_results_module(tmp_path):
     generator = np.random.default_rng(0)
     table = pairs(n=20)
-    for metric in results.SCORE_METRICS:
+    for metric in facts.SCORE_METRICS:
         table[metric] = generator.random(len(table))
     judged = claims.judge([minmax_run(tmp_path / "a", table)])
     expected = results.differences(table, "cam").set_index(["method", "metric"])

@@ -7,7 +7,7 @@ import torch
 from torch import tensor
 
 from cam_utils.data import Sample, collate
-from cam_utils.evaluation import metrics, regions
+from cam_utils.evaluation import facts, metrics, regions
 from cam_utils.pairs import pairs_of
 
 P = tensor([[0.8, 0.5, 0.4], [0.6, 0.9, 0.1]])
@@ -45,8 +45,8 @@ def test_a_probability_of_zero_has_no_relative_drop():
     ("a", "b", "expected"), [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.3, 0.6, 0.4)]
 )
 def test_harmonic_mean(a, b, expected):
-    assert metrics.harmonic_mean(a, b) == pytest.approx(expected)
-    assert metrics.harmonic_mean(tensor(a), tensor(b)).item() == pytest.approx(expected)
+    assert facts.harmonic_mean(a, b) == pytest.approx(expected)
+    assert facts.harmonic_mean(tensor(a), tensor(b)).item() == pytest.approx(expected)
 
 
 MASK = tensor([[[0.2, 0.9], [0.1, 0.8]]])

@@ -18,8 +18,8 @@ from sklearn.metrics import f1_score
 from torch import corrcoef
 
 from cam_utils import data, files, runs
-from cam_utils.evaluation import evaluate, results, sanity
-from cam_utils.files import code_fingerprint, fingerprint
+from cam_utils.evaluation import evaluate, facts, results, sanity
+from cam_utils.networks import predictions
 
 CO_OCCURRENCE = (0.9, 0.0)
 HEADS = ("linear", "kernel-usage")
@@ -61,13 +61,12 @@ def model_of(setting: dict, folder=None):
 def measure(setting: dict) -> pd.DataFrame:
     """Return every aggregated metric of one setting, with its classification scores and weight statistics."""
     model, path, load = model_of(setting)
-    folder = files.cache() / "study" / fingerprint(setting, path.name, code_fingerprint())
-    table = evaluate.evaluate(model, load("val", limit=SCENES), METHODS, folder=folder, progress=False)
-    rows = results.aggregate(table, metrics=results.SCORE_METRICS + results.PIXEL_METRICS)
+    table = evaluate.evaluate(model, load("val", limit=SCENES), METHODS, folder=runs.evaluations(), progress=False)
+    rows = results.aggregate(table, metrics=facts.SCORE_METRICS + facts.PIXEL_METRICS)
     scores = {}
     for name, co in (("macro_f1", setting["co_occurrence"]), ("macro_f1_unbiased_scenes", 0.0)):
         scenes = data.load("digits", "val", co_occurrence=co)
-        p = evaluate.predict(model, scenes)
+        p = predictions.predict(model, scenes)
         scores[name] = f1_score(scenes.labels, p > 0.5, average="macro", zero_division=0)
     correlation = corrcoef(model.head.class_weights().detach())
     scores["weight_correlation_of_pairs"] = float(sum(correlation[i, j] for i, j in ((1, 7), (0, 6), (3, 8))) / 3)
