@@ -9,16 +9,16 @@ PROFILE ?= local
 .PHONY: book single pdf runs test test-cluster lint notebooks lab checkpoints study bench clean help
 
 book: $(STAMP)  ## execute the chapters that changed and build the site in _build/html
-	@$(BIN)/python workflow/batch.py workflow/grids/default.yaml
+	@$(BIN)/python -m workflow.batch workflow/grids/default.yaml
 
 single: book  ## the whole book as one page, _build/html/single.html
-	@$(BIN)/python workflow/export.py --html-only
+	@$(BIN)/python -m workflow.site.export --html-only
 
 pdf: book  ## the same printed with Chromium, _build/book.pdf
-	@$(BIN)/python workflow/export.py
+	@$(BIN)/python -m workflow.site.export
 
 runs: $(STAMP)  ## run a grid: GRID=workflow/grids/smoke.yaml [DATA=FOLDER] [PROFILE=slurm] [FLAGS=--dry-run]
-	@$(BIN)/python workflow/batch.py "$(GRID)" $(if $(DATA),--data "$(DATA)") --profile $(PROFILE) $(FLAGS)
+	@$(BIN)/python -m workflow.batch "$(GRID)" $(if $(DATA),--data "$(DATA)") --profile $(PROFILE) $(FLAGS)
 
 test: $(STAMP) lint  ## lint, unit tests, doctests, notebooks, built pages in a browser
 	TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests cam_utils workflow notebooks \
@@ -33,17 +33,17 @@ lint: $(STAMP)  ## ruff: rules and formatting
 	$(BIN)/ruff format --check .
 
 notebooks: $(STAMP)  ## execute all chapters and store their outputs in notebooks/, to be committed
-	@$(BIN)/python workflow/batch.py workflow/grids/default.yaml --store
+	@$(BIN)/python -m workflow.batch workflow/grids/default.yaml --store
 
 lab: $(STAMP)  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 checkpoints: $(STAMP)  ## train the committed digits networks again (data/checkpoints)
-	$(BIN)/python workflow/digits_study.py checkpoints
+	$(BIN)/python -m workflow.studies.digits checkpoints
 
 study: $(STAMP)  ## measure the digits networks over heads and seeds (data/results)
-	$(BIN)/python workflow/digits_study.py study
-	$(BIN)/python workflow/representative_study.py
+	$(BIN)/python -m workflow.studies.digits study
+	$(BIN)/python -m workflow.studies.representative
 
 bench: $(STAMP)  ## measure speed and memory against the limit and against other libraries
 	$(BIN)/python benchmarks/bench.py

@@ -1,4 +1,4 @@
-"""Run a notebook with other parameters: python workflow/run_notebook.py NOTEBOOK OUT -p name value ...
+"""Run a notebook with other parameters: python -m workflow.run_notebook NOTEBOOK OUT -p name value ...
 
 The executed notebook appears at OUT only when every cell has run. A failed run leaves its notebook in the folder of
 logs, never at OUT, and ends with one line that names the cell and the exception. Values are read as YAML. Relative
@@ -6,7 +6,6 @@ paths, in parameters too, count from the folder the command is given in.
 """
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
@@ -21,13 +20,13 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from cam_utils.files import fingerprint, written
 from cam_utils.names import check_known
+from workflow import ROOT, RunFailed
 
-LOGS = Path(__file__).resolve().parents[1] / "_build" / "logs"
-
-
-class NotebookFailed(RuntimeError):
-    """One line: the notebook, the cell, the exception, and where the executed part lies."""
+LOGS = ROOT / "_build" / "logs"
+# Where a stream is cut and when a cell began differs between two equal runs.
+CLIENT = {"coalesce_streams": True, "record_timing": False}
 
 
 def run(
@@ -41,7 +40,7 @@ def run(
     """Execute `notebook` with `parameters` and return `out`, written whole or not at all; `out` may be `notebook`.
 
     Raises FileNotFoundError for a missing notebook, ValueError for a parameter that it does not have,
-    NotebookFailed if a cell raises or the kernel dies.
+    RunFailed if a cell raises or the kernel dies, with the notebook, the cell, and where the executed part lies.
     """
     notebook, out = Path(notebook), Path(out)
     if not notebook.is_file():
@@ -51,53 +50,37 @@ def run(
         check_known("parameter", name, known)
     logs.mkdir(parents=True, exist_ok=True)
     # Two runs of one notebook may be under way: the name tells their outputs apart.
-    log = logs / f"{out.stem}-{hashlib.sha1(str(out.resolve()).encode()).hexdigest()[:8]}.ipynb"
+    log = logs / f"{out.stem}-{fingerprint(str(out.resolve()))[:8]}.ipynb"
     os.environ["TQDM_DISABLE"] = "1"  # bars on stderr would be stored with the outputs
     try:
         with _kernel_settings() as config:
             papermill.execute_notebook(
-                str(notebook), str(log), parameters or {}, progress_bar=progress, config=config
+                str(notebook), str(log), parameters or {}, progress_bar=progress, config=config, **CLIENT
             )
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {' '.join(str(error.evalue).split())}"
-        raise NotebookFailed(f"{notebook} cell {error.exec_count}: {reason} (executed part: {log})") from error
+        raise RunFailed(f"{notebook} cell {error.exec_count}: {reason} (executed part: {log})") from error
     except RuntimeError as error:  # nbclient: the kernel died or did not start
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise NotebookFailed(f"{notebook}: {reason} (executed part: {log})") from error
+        raise RunFailed(f"{notebook}: {reason} (executed part: {log})") from error
     executed = nbformat.read(log, 4)
     tidy(executed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    nbformat.write(executed, partial)
-    partial.replace(out)
+    with written(out) as partial:
+        nbformat.write(executed, partial)
     log.unlink()
     return out
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Drop from an executed notebook what differs between two equal runs: clock times, random ids, cut streams."""
+    """Drop from an executed notebook what else differs between two equal runs: papermill's clock, random ids."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
+        cell.metadata.pop("papermill", None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"
-        if cell.cell_type == "code":
-            cell.outputs = _joined(cell.outputs)
-
-
-def _joined(outputs: list) -> list:
-    """Return the outputs with neighbouring pieces of one stream as one: where they split depends on timing."""
-    kept = []
-    for output in outputs:
-        if kept and output.output_type == kept[-1].output_type == "stream" and output.name == kept[-1].name:
-            kept[-1].text += output.text
-        else:
-            kept.append(output)
-    return kept
 
 
 @contextmanager
@@ -130,7 +113,11 @@ def value_of(text: str) -> object:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run; exits with one line on a wrong parameter, notebook or cell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.run_notebook",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("notebook", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
@@ -139,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         parameters = {name: value_of(text) for name, text in given.parameters}
         print(run(given.notebook, given.out, parameters, logs=given.logs))
-    except (FileNotFoundError, ValueError, NotebookFailed, yaml.YAMLError) as error:
+    except (FileNotFoundError, ValueError, RunFailed, yaml.YAMLError) as error:
         sys.exit(f"run_notebook: {' '.join(str(error).split())}")
 
 

@@ -10,7 +10,8 @@ import time
 import pytest
 import yaml
 
-from tests.workflow.tiny import ROOT, children, command, executed, finished, start, training, write
+from tests.workflow.tiny import begin, children, executed, finished, start, training, write
+from workflow import ROOT
 
 # This SLURM keeps no accounts of ended jobs, and need not be spared.
 FLAGS = ("--profile=slurm", "--slurm-status-command=squeue", "--slurm-init-seconds-before-status-checks=3")
@@ -46,7 +47,7 @@ def work(tmp_path_factory):
     """A folder with a grid of six runs, one of which was cancelled once under way."""
     work = tmp_path_factory.mktemp("work")
     with (work / "batch.log").open("w") as log:
-        batch = subprocess.Popen(command(grid(work, 5), work / "runs", *FLAGS), stdout=log, stderr=log)
+        batch = begin(grid(work, 5), work / "runs", *FLAGS, stdout=log, stderr=log)
         wait_for(lambda: "5" in executed(work))
         (cancelled,) = (number for number, (_, comment) in jobs("RUNNING").items() if comment.endswith("tiny-5"))
         subprocess.run(["scancel", cancelled], check=True)
@@ -80,7 +81,7 @@ def test_a_training_on_two_nodes_gets_their_gpus(work):
 def test_a_killed_batch_goes_on_once_its_jobs_are_cancelled(work):
     folder, before = work / "runs", finished(work / "runs")
     file = grid(work, 6)
-    killed = subprocess.Popen(command(file, folder, *FLAGS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = begin(file, folder, *FLAGS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: "6" in executed(work))
     for pid in (killed.pid, *children(killed.pid)):
         os.kill(pid, signal.SIGKILL)
@@ -100,13 +101,13 @@ def test_a_killed_batch_goes_on_once_its_jobs_are_cancelled(work):
 @pytest.mark.parametrize(("devices", "nodes"), [(2, 1), (1, 2)])
 def test_a_training_is_shared_by_devices_and_by_nodes(tmp_path, devices, nodes):
     spec = json.dumps(training(devices=devices, nodes=nodes))
-    script = [sys.executable, str(ROOT / "workflow" / "train.py"), str(tmp_path / "runs"), "two", spec]
+    script = [sys.executable, "-m", "workflow.batch.train", str(tmp_path / "runs"), "two", spec]
     step = ["srun", "-n1", "--cpu-bind=q", f"--cpus-per-task={2 * devices}", f"--nodes={nodes}"]
     job = ["salloc", f"--nodes={nodes}", f"--gres=gpu:{devices}", f"--cpus-per-task={2 * devices}"]
     environment = os.environ | {"CAM_UTILS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     environment["MASTER_ADDR"] = "127.0.0.1"  # the pretended nodes' names lead nowhere
     mark, command = tmp_path / "mark.json", [*job, *step, *script, str(tmp_path / "mark.json")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "GLOBAL_RANK: 1, MEMBER: 2/2" in done.stdout + done.stderr
     (checkpoint,) = (tmp_path / "cache" / "checkpoints").glob("*")

@@ -12,13 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cam_utils import runs
-from tests.workflow.tiny import children, command, executed, finished, start, training, write
+from tests.workflow.tiny import begin, children, executed, finished, start, training, write
+from workflow import ROOT
 from workflow.batch import __main__, execute, grid
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -27,45 +25,46 @@ def tiny(tmp_path):
     return partial(write, tmp_path)
 
 
-def test_a_batch_runs_each_job_once_and_reruns_only_what_a_parameter_touches(tiny, tmp_path):
-    folder = tmp_path / "runs"
-    status, lines, _ = start(tiny([1, 2]), folder)
-    assert status == 0 and lines == [f"2 of 2 runs are finished, in {folder}"]
-    assert [run.id for run in runs.read_runs(folder)] == ["tiny-1", "tiny-2"]
-    before = {p: p.stat().st_mtime_ns for p in folder.glob("*/run.json")}
-    start(tiny([1, 2]), folder)
-    assert {p: p.stat().st_mtime_ns for p in folder.glob("*/run.json")} == before
-    start(tiny([1, 2, 3]), folder)  # one more value
-    assert executed(tmp_path) == ["1", "2", "3"]
-    grid_file = tiny([1, 2, 3])
-    changed = yaml.safe_load(grid_file.read_text())
-    changed["runs"][0]["overrides"] = [{"match": {"x": 3}, "set": {"seed": 1}}]
-    grid_file.write_text(yaml.safe_dump(changed))
-    start(grid_file, folder)
-    assert executed(tmp_path) == ["1", "2", "3", "3"]
+def failing(**kinds):
+    """Return a grid's overrides: how the runs of these x fail."""
+    return [{"match": {"x": int(name[1:])}, "set": {"fail": kind}} for name, kind in kinds.items()]
 
 
-@pytest.mark.parametrize(
-    ("fail", "message"),
-    [
-        ("assert", r"AssertionError: told to fail"),
-        ("disk", r"No space left on device"),
-        ("data", r"FileNotFoundError: .*stanford40"),
-    ],
-)
-def test_a_failing_notebook_stops_nothing_else_and_is_named_in_a_line(tiny, tmp_path, fail, message):
+def named(lines):
+    """Return {run: reason} of the lines about failed runs."""
+    found = [line.removeprefix("failed: ").split(": ", 1) for line in lines if line.startswith("failed: ")]
+    return dict(found)
+
+
+def test_a_batch_names_what_fails_and_does_again_only_what_a_change_touches(tiny, tmp_path):
+    """Three starts: failures of three kinds; a failure where yesterday was a result; all repaired."""
     folder = tmp_path / "runs"
-    status, lines, _ = start(tiny([1, 2, 3], fail=fail, wait=str(tmp_path)), folder)
-    assert status == 1
-    assert lines[0] == f"2 of 3 runs are finished, in {folder}"
-    (failed,) = [line for line in lines if line.startswith("failed: ")]
-    assert failed.startswith("failed: tiny-2: ") and "tiny.ipynb cell 4: " in failed
-    assert re.search(message, failed)
-    assert [run.id for run in runs.read_runs(folder)] == ["tiny-1", "tiny-3"]  # never a result
-    assert (folder / "logs" / "tiny-2.log").read_text().strip()
-    if fail == "assert":
-        status, lines, _ = start(tiny([1, 2, 3]), folder)
-        assert status == 0 and lines == [f"3 of 3 runs are finished, in {folder}"]
+    broken = failing(x2="assert", x3="disk", x4="data")
+    status, lines, _ = start(tiny([1, 2, 3, 4], broken, wait=str(tmp_path)), folder)
+    assert status == 1 and lines[0] == f"1 of 4 runs are finished, in {folder}"
+    reasons = named(lines)
+    for run, reason in (
+        ("tiny-2", "AssertionError: told to fail"),
+        ("tiny-3", "No space left on device"),
+        ("tiny-4", "FileNotFoundError: .*stanford40"),
+    ):
+        assert "tiny.ipynb cell 4: " in reasons[run] and re.search(reason, reasons[run])
+        assert (folder / "logs" / f"{run}.log").read_text().strip()
+    assert reasons.keys() == {"tiny-2", "tiny-3", "tiny-4"}
+    assert [run.id for run in runs.read_runs(folder)] == ["tiny-1"]  # a failed one is never a result
+
+    status, lines, _ = start(tiny([1, 2, 3, 5], failing(x1="assert"), wait=str(tmp_path)), folder)
+    assert status == 1 and lines[0] == f"3 of 4 runs are finished, in {folder}"
+    assert named(lines).keys() == {"tiny-1"}
+    assert [run.id for run in runs.read_runs(folder)] == ["tiny-2", "tiny-3", "tiny-5"]
+    before = finished(folder)
+
+    changed = [{"match": {"x": 5}, "set": {"seed": 1}}]
+    status, lines, _ = start(tiny([1, 2, 3, 5], changed, wait=str(tmp_path)), folder)
+    assert status == 0 and lines == [f"4 of 4 runs are finished, in {folder}"]
+    assert executed(tmp_path) == sorted("1234" + "1235" + "15")
+    after = finished(folder)
+    assert {file.parent.name for file in before if after[file] == before[file]} == {"tiny-2", "tiny-3"}
 
 
 def test_a_full_disk_is_named_before_and_after(tiny, tmp_path, monkeypatch, capsys):
@@ -89,58 +88,36 @@ def test_a_full_disk_is_named_before_and_after(tiny, tmp_path, monkeypatch, caps
     assert sorted(p.name for p in folder.iterdir()) == [".failed"]
 
 
-def test_a_killed_batch_goes_on_where_it_was(tiny, tmp_path):
-    folder, go = tmp_path / "runs", tmp_path / "go"
-    file = tiny([1, 2, 3], wait=str(go))
-    killed = subprocess.Popen(command(file, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while time.time() < deadline and not (finished(folder) and len(executed(tmp_path)) >= 2):
+def until(condition, seconds=120):
+    deadline = time.time() + seconds
+    while not condition() and time.time() < deadline:
         time.sleep(0.05)
-    for pid in (killed.pid, *children(killed.pid)):  # the batch and Snakemake; the notebook under way lives on
-        os.kill(pid, signal.SIGKILL)
+    assert condition()
+
+
+def test_a_killed_batch_goes_on_and_holds_its_folder_until_all_of_it_is_gone(tiny, tmp_path):
+    folder, go = tmp_path / "runs", tmp_path / "go"
+    file = tiny([1, 2, 3], wait=str(go))  # all but the first to start wait
+    killed = begin(file, folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: finished(folder) and len(executed(tmp_path)) >= 2)
+    below = children(killed.pid)
+    killed.kill()  # alone: Snakemake lives on, and still holds the folder
     killed.wait()
-    before = finished(folder)
+    status, _, errors = start(file, folder)
+    assert status == 1 and "another batch is at work" in errors
+    for pid in below:
+        os.kill(pid, signal.SIGKILL)  # the notebooks under way live on
+    before, begun = finished(folder), executed(tmp_path)
     assert len(before) == 1
     go.touch()
+    until(lambda: len(finished(folder)) == len(begun))  # what they finish later is taken
+    before = finished(folder)
     status, lines, errors = start(file, folder)
     assert status == 0, errors
     assert lines == [f"3 of 3 runs are finished, in {folder}"]
-    assert {file: file.stat().st_mtime_ns for file in before} == before
-    # The half run may be done again, or its left-over process may still finish it; no other is done twice.
-    assert sorted(set(executed(tmp_path))) == ["1", "2", "3"] and len(executed(tmp_path)) <= 4
+    assert before.items() <= finished(folder).items() and executed(tmp_path) == ["1", "2", "3"]
     for run in runs.read_runs(folder):
         assert (run.folder / "notebook.ipynb").is_file() and (run.folder / "key").is_file()
-
-
-def test_what_a_killed_batchs_notebook_finished_later_is_taken(tiny, tmp_path):
-    folder, go = tmp_path / "runs", tmp_path / "go"
-    file = tiny([1], wait=str(go), free=0)
-    killed = subprocess.Popen(command(file, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while time.time() < deadline and not executed(tmp_path):
-        time.sleep(0.05)
-    for pid in (killed.pid, *children(killed.pid)):
-        os.kill(pid, signal.SIGKILL)
-    killed.wait()
-    go.touch()
-    while time.time() < deadline and not finished(folder):
-        time.sleep(0.05)
-    before = finished(folder)
-    status, lines, errors = start(file, folder)
-    assert status == 0 and lines == [f"1 of 1 runs are finished, in {folder}"], errors
-    assert finished(folder) == before and executed(tmp_path) == ["1"]
-
-
-def test_yesterdays_result_does_not_stand_in_for_a_failure(tiny, tmp_path):
-    folder = tmp_path / "runs"
-    file = tiny([1, 2])
-    assert start(file, folder)[0] == 0
-    grid_file = yaml.safe_load(file.read_text())
-    grid_file["runs"][0]["overrides"] = [{"match": {"x": 2}, "set": {"fail": "assert"}}]
-    file.write_text(yaml.safe_dump(grid_file))
-    status, lines, _ = start(file, folder)
-    assert status == 1 and lines[0] == f"1 of 2 runs are finished, in {folder}"
-    assert [run.id for run in runs.read_runs(folder)] == ["tiny-1"]
 
 
 def test_a_run_without_a_reason_or_a_training_has_a_line(tmp_path):
@@ -170,25 +147,6 @@ def test_marks_of_lost_checkpoints_and_of_other_runs_are_taken_away(tiny, tmp_pa
     assert (folder / "minmax_cam" / "run.json").is_file() and not (folder / "ss_cam" / "run.json").exists()
 
 
-def test_a_second_batch_in_the_same_folder_is_refused(tiny, tmp_path):
-    folder, go = tmp_path / "runs", tmp_path / "go"
-    file = tiny([2], wait=str(go), free=0)
-    first = subprocess.Popen(command(file, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 60
-    while time.time() < deadline and not (tmp_path / "log").exists():
-        time.sleep(0.05)
-    assert start(file, folder)[0] == 1
-    first.kill()  # alone: Snakemake lives on, and still holds the folder
-    first.wait()
-    status, _, errors = start(file, folder)
-    assert status == 1 and "another batch is at work" in errors
-    go.touch()
-    deadline = time.time() + 60
-    while (status := start(file, folder)[0]) and time.time() < deadline:
-        time.sleep(0.2)
-    assert status == 0 and executed(tmp_path) == ["2"]
-
-
 def test_the_dry_run_names_jobs_hours_and_what_is_missing(tmp_path, capsys):
     __main__.main([str(ROOT / "workflow" / "grids" / "paper.yaml"), "--dry-run", "--data", str(tmp_path)])
     printed = capsys.readouterr().out
@@ -213,9 +171,9 @@ def test_a_job_holds_as_many_gpus_as_it_uses_and_no_other_job_has_them(tmp_path,
 def test_a_network_trained_by_two_processes_is_one_checkpoint(tmp_path):
     mark = tmp_path / "runs" / ".trained" / "two.json"
     environment = os.environ | {"CAM_UTILS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, str(ROOT / "workflow" / "train.py"), str(tmp_path / "runs"), "two"]
+    arguments = [sys.executable, "-m", "workflow.batch.train", str(tmp_path / "runs"), "two"]
     arguments += [json.dumps(training(devices=2)), str(mark)]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(arguments, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "GLOBAL_RANK: 1, MEMBER: 2/2" in done.stdout + done.stderr
     (checkpoint,) = (tmp_path / "cache" / "checkpoints").glob("*")

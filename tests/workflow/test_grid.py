@@ -1,7 +1,6 @@
 """A grid file becomes jobs and the trainings they share, or a sentence that says what is wrong with it."""
 
 import ast
-from pathlib import Path
 
 import papermill
 import pytest
@@ -10,9 +9,8 @@ import yaml
 
 from cam_utils import data
 from cam_utils.data import coco, imagenet, planet, stanford40, voc
+from workflow import ROOT
 from workflow.batch import estimate, grid
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "workflow" / "grids").glob("*.yaml")))
@@ -20,14 +18,14 @@ def test_the_grids_name_existing_parameters_and_distinct_runs(name):
     plan = grid.read(ROOT / "workflow" / "grids" / f"{name}.yaml", data_root="somewhere")
     assert plan.jobs and {t for job in plan.jobs.values() for t in job.trainings} == set(plan.trainings)
     for job in plan.jobs.values():
-        assert job.parameters.keys() <= grid.defaults(job.notebook).keys()
+        assert job.parameters.keys() <= grid.defaults(ROOT / job.notebook).keys()
         assert job.parameters.get("dataset", "digits") in data.LOADERS
 
 
 @pytest.mark.parametrize("notebook", sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb")))
 def test_a_notebooks_parameters_are_those_that_papermill_sets(notebook):
     expected = papermill.inspect_notebook(str(ROOT / "notebooks" / notebook))
-    found = grid.defaults(f"notebooks/{notebook}")
+    found = grid.defaults(ROOT / "notebooks" / notebook)
     assert found == {name: ast.literal_eval(fact["default"]) for name, fact in expected.items()}
 
 

@@ -4,8 +4,8 @@ import nbformat
 import papermill
 import pytest
 
-from workflow.run_notebook import NotebookFailed, main, run
-from workflow.site import build
+from workflow import ROOT, RunFailed
+from workflow.run_notebook import main, run
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(notebook, tmp_path
 
 def test_a_failing_cell_is_named_and_leaves_no_result(notebook, tmp_path):
     out, logs = tmp_path / "runs" / "out.ipynb", tmp_path / "logs"
-    with pytest.raises(NotebookFailed, match=r"little\.ipynb cell 3: AssertionError: too many steps") as failure:
+    with pytest.raises(RunFailed, match=r"little\.ipynb cell 3: AssertionError: too many steps") as failure:
         run(notebook, out, {"steps": 40}, logs=logs, progress=False)
     assert "\n" not in str(failure.value)
     assert not out.parent.exists()
@@ -46,7 +46,7 @@ def test_a_failing_cell_is_named_and_leaves_no_result(notebook, tmp_path):
 def test_a_failing_cell_leaves_an_earlier_result_as_it_was(notebook, tmp_path):
     out = run(notebook, tmp_path / "out.ipynb", logs=tmp_path / "logs", progress=False)
     before = out.read_bytes()
-    with pytest.raises(NotebookFailed):
+    with pytest.raises(RunFailed):
         run(notebook, out, {"steps": 40}, logs=tmp_path / "logs", progress=False)
     assert out.read_bytes() == before
 
@@ -70,7 +70,7 @@ def test_the_command_line_reads_yaml_and_fails_in_one_line(notebook, tmp_path, c
 
 
 def test_the_chapter_itself_refuses_an_unknown_parameter_of_plain_papermill(tmp_path):
-    chapter = str(build.ROOT / "notebooks" / "minmax_cam.ipynb")
+    chapter = str(ROOT / "notebooks" / "minmax_cam.ipynb")
     with pytest.raises(
         papermill.PapermillExecutionError, match="unknown parameter 'datset'; did you mean 'dataset'"
     ):

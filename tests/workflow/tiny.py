@@ -1,5 +1,6 @@
 """A chapter in three cells, and grids of it, to try the batch on without waiting for a real one."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,16 +8,17 @@ from pathlib import Path
 import nbformat
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from workflow import ROOT
+
 # Told to fail or (but for the first `free` executions) to wait for a file, it does.
 CELLS = [
     "x = 1\nfail = ''\nwait = ''\nfree = 1\nlog = ''\ndataset = 'digits'\nseed = 0",
     "import json, os, time\nfrom pathlib import Path\n"
     "with open(log, 'a') as file:\n    file.write(f'{x} ')\n"
     "while wait and len(Path(log).read_text().split()) > free and not Path(wait).exists():\n    time.sleep(0.02)",
-    "if fail == 'disk' and x == 2:\n    open('/dev/full', 'w').write('x' * 100_000)\n"
-    "assert fail != 'assert' or x != 2, 'told to fail'\n"
-    "if fail == 'data' and x == 2:\n    from cam_utils import data\n    data.load('stanford40', 'test', root=wait)",
+    "if fail == 'disk':\n    open('/dev/full', 'w').write('x' * 100_000)\n"
+    "assert fail != 'assert', 'told to fail'\n"
+    "if fail == 'data':\n    from cam_utils import data\n    data.load('stanford40', 'test', root=wait)",
     "record = {'chapter': 'tiny', 'parameters': {'x': x}}\n"
     "record |= {name: os.environ.get(name) for name in ('SLURM_JOB_ID', 'CUDA_VISIBLE_DEVICES')}\n"
     "(Path(os.environ['CAM_UTILS_RUN']) / 'run.json').write_text(json.dumps(record))",
@@ -36,7 +38,7 @@ def write(folder, xs, overrides=(), **parameters):
 
 
 def training(**trainer):
-    """Return a training of seconds for workflow/train.py, in several processes without a GPU."""
+    """Return a training of seconds for workflow.batch.train, in several processes without a GPU."""
     return {
         "dataset": "digits", "root": None, "size": None, "resize": "crop", "network": "digits", "weights": None,
         "head": "linear", "schedule": "digits-acol", "seed": 0, "options": {"n": 64, "objects": [1.0]},
@@ -46,14 +48,20 @@ def training(**trainer):
 
 def command(file, folder, *flags):
     """Return the command that runs a grid, with its runs in `folder`."""
-    batch = [sys.executable, str(ROOT / "workflow" / "batch.py"), str(file)]
-    return [*batch, "--no-book", "--runs", str(folder), *flags]
+    return [sys.executable, "-m", "workflow.batch", str(file), "--no-book", "--runs", str(folder), *flags]
+
+
+def begin(file, folder, *flags, **options):
+    """Return the process of a batch, begun in a folder that is not the project's."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # as an installation has it
+    return subprocess.Popen(command(file, folder, *flags), cwd=file.parent, env=environment, **options)
 
 
 def start(file, folder, *flags):
     """Run a batch to its end and return its exit status, the lines of its summary, and what it logged."""
-    done = subprocess.run(command(file, folder, *flags), capture_output=True, text=True, timeout=240)
-    return done.returncode, done.stdout.splitlines(), done.stderr
+    with begin(file, folder, *flags, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as batch:
+        out, errors = batch.communicate(timeout=240)
+    return batch.returncode, out.splitlines(), errors
 
 
 def executed(folder):

@@ -1,8 +1,8 @@
 """Run a grid of chapters, resume it, and publish what finished: make runs GRID=workflow/grids/smoke.yaml.
 
-    python workflow/batch.py GRID --dry-run          list the jobs, their estimated GPU hours, and missing data
-    python workflow/batch.py GRID --data ~/datasets  run what is not finished yet, then gather and build the book
-    python workflow/batch.py GRID --profile slurm    the same on a cluster (settings: workflow/profiles/slurm)
+    python -m workflow.batch GRID --dry-run          list the jobs, their estimated GPU hours, and missing data
+    python -m workflow.batch GRID --data ~/datasets  run what is not finished yet, then gather and build the book
+    python -m workflow.batch GRID --profile slurm    the same on a cluster (settings: workflow/profiles/slurm)
 
 Everything lands in runs/. Kill it at any moment and start it again: finished runs stay, half runs go on.
 """
@@ -17,8 +17,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cam_utils import files
+from workflow import ROOT
 from workflow.batch import estimate
-from workflow.batch.grid import ROOT, Job, Plan, read
+from workflow.batch.grid import Job, Plan, read
 
 PROFILES = ROOT / "workflow" / "profiles"
 INTERRUPTED = 130  # the exit status after Ctrl-C
@@ -94,12 +96,13 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
     config = {"grid": str(grid.resolve()), "gpus": count, "skipped": json.dumps(skipped)}
     if options.data:
         config["data_root"] = options.data
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
-    command += ["--directory", str(root), "--profile", str(PROFILES / options.profile)]
+    snakefile = Path(__file__).with_name("Snakefile")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(root)]
+    command += ["--profile", str(PROFILES / options.profile)]
     command += ["--config", *(f"{key}={value}" for key, value in config.items())]
+    environment = os.environ | {"CAM_UTILS_GPUS": ",".join(names)}
     if options.profile == "local":
         command += ["--resources", f"gpu={count}"]
-    environment = os.environ | {"CAM_UTILS_GPUS": ",".join(names), "PYTHONPATH": str(ROOT / "workflow")}
     if names:
         environment.pop("CUDA_VISIBLE_DEVICES", None)  # every job takes one of these
     running = subprocess.Popen([*command, *options.snakemake], env=environment, pass_fds=[lock])
@@ -116,25 +119,18 @@ def prepare(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str
     """Take away what earlier starts left of the planned runs and trainings that is no longer true.
 
     Failures, marks of runs that are not there or were made with other parameters or code, whose records are set
-    aside (a failure must not leave yesterday's result), their parts, and marks of checkpoints that are gone.
+    aside (a failure must not leave yesterday's result), and marks of checkpoints that are gone.
     """
     shutil.rmtree(root / ".failed", ignore_errors=True)
     for name, job in plan.jobs.items():
-        if name in lacking or job.finished(root, keys[name]):
-            continue
-        (root / ".finished" / name).unlink(missing_ok=True)
-        if (record := root / name / "run.json").is_file():
-            record.replace(record.with_name("run.json.old"))
-        half = root / ".work" / name / "key"
-        if not half.is_file() or half.read_text() != keys[name]:
-            shutil.rmtree(root / ".parts" / name, ignore_errors=True)
-    cache = Path(os.environ.get("CAM_UTILS_CACHE") or ROOT / "data" / "cache")
+        if name not in lacking and not job.finished(root, keys[name]):
+            (root / ".finished" / name).unlink(missing_ok=True)
+            if (record := root / name / "run.json").is_file():
+                record.replace(record.with_name("run.json.old"))
+    places = (files.cache() / "checkpoints", files.DATA / "checkpoints")
     for mark in (root / ".trained" / f"{name}.json" for name in plan.trainings):
-        if mark.is_file():
-            places = (cache / "checkpoints", ROOT / "data" / "checkpoints")
-            checkpoint = json.loads(mark.read_text())["checkpoint"]
-            if not any((place / checkpoint).is_file() for place in places):
-                mark.unlink()
+        if mark.is_file() and not any((p / json.loads(mark.read_text())["checkpoint"]).is_file() for p in places):
+            mark.unlink()
 
 
 def summary(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str]) -> list[str]:
@@ -176,9 +172,11 @@ def full(root: Path) -> str | None:
     return None
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run what the command line says; exits with 1 if a run failed, with a sentence if nothing could be started."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the options of the command line, and as `snakemake` what is meant for that."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("grid", type=Path)
     parser.add_argument("--profile", default="local", help="a folder of workflow/profiles")
     parser.add_argument("--data", help="the folder of all datasets, in place of the grid's data_root")
@@ -189,25 +187,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--store", action="store_true", help="write the default runs' outputs into notebooks/")
     parser.add_argument("--cpu", action="store_true", help="on a cluster: ask for no GPU")
     options, options.snakemake = parser.parse_known_args(arguments)
+    options.grid, options.runs = options.grid.expanduser(), options.runs.resolve()
     if options.data:
         options.data = str(Path(options.data).expanduser().resolve())
-    try:
-        options.grid = options.grid.expanduser()
-        plan = read(options.grid, data_root=options.data)
-        if not (PROFILES / options.profile / "config.yaml").is_file():
-            raise ValueError(f"no profile {options.profile} in workflow/profiles")
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"batch: {error}")
-    root = options.runs.resolve()
-    lacking = {name: why for name, job in plan.jobs.items() if (why := missing(job))}
-    if options.dry_run:
-        print(describe(plan, lacking, root))
-        return
-    if lacking and not options.skip_missing:
-        sys.exit("\n".join(["batch: data are missing; --skip-missing runs the rest", *absent(lacking)]))
+    return options
+
+
+def run(plan: Plan, lacking: dict[str, str], options: argparse.Namespace) -> int:
+    """Run what of the plan is not finished, print what came of it, and return Snakemake's exit status.
+
+    Exits with a sentence where the disk is full or another batch is at work.
+    """
+    root = options.runs
     if why := full(root):
         sys.exit(f"batch: {why}")
-    with (root / ".batch.lock").open("w") as held:
+    with (root / ".batch.lock").open("w") as held:  # not filelock: Snakemake must inherit it
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -216,11 +210,30 @@ def main(arguments: list[str] | None = None) -> None:
         prepare(plan, root, lacking, keys)
         status = snakemake(options.grid, root, options, sorted(lacking), held.fileno())
         print("\n".join([*summary(plan, root, lacking, keys), *filter(None, [full(root)])]), flush=True)
+    return status
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what the command line says; exits with 1 if a run failed, with a sentence if nothing could be started."""
+    options = parsed(arguments)
+    try:
+        plan = read(options.grid, data_root=options.data)
+        if not (PROFILES / options.profile / "config.yaml").is_file():
+            raise ValueError(f"no profile {options.profile} in workflow/profiles")
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"batch: {error}")
+    lacking = {name: why for name, job in plan.jobs.items() if (why := missing(job))}
+    if options.dry_run:
+        print(describe(plan, lacking, options.runs))
+        return
+    if lacking and not options.skip_missing:
+        sys.exit("\n".join(["batch: data are missing; --skip-missing runs the rest", *absent(lacking)]))
+    status = run(plan, lacking, options)
     if not options.no_book and status != INTERRUPTED:
         from workflow.site import build  # imports torch, which a listing need not wait for
 
         try:
-            print(f"The book: {build.book(root, store=options.store and not status)}")
+            print(f"The book: {build.book(options.runs, store=options.store and not status)}")
         except (FileNotFoundError, RuntimeError, ValueError) as error:
             sys.exit(str(error))
     sys.exit(1 if status else 0)

@@ -6,22 +6,23 @@ how networks are trained and evaluated. See the grids in workflow/grids/.
 """
 
 import ast
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
+from cam_utils.files import files_digest, fingerprint
 from cam_utils.names import check_known
+from workflow import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 BLOCK = ("chapter", "notebook", "parameters", "over", "exclude", "overrides", "training", "shards")
-# What a run's results depend on besides its notebook and its parameters.
+# What a run's results depend on besides its notebook and its parameters. All of the package: figures and verdicts
+# stand in the notebook. Evaluations are kept by themselves (`runs.evaluations`), and depend on less.
 INPUTS = (
     *("cam_utils", "data/paper_tables", "data/checkpoints", "requirements.lock"),
     # The measured tables that chapters read.
@@ -43,7 +44,7 @@ class Job(NamedTuple):
     def key(self) -> str:
         """Return a digest of everything that determines the run's results, but for where its data lie."""
         given = {name: value for name, value in self.parameters.items() if name != "data_root"}
-        return short([given, cells_digest(ROOT / self.notebook), digest(INPUTS)])
+        return fingerprint(given, cells_digest(ROOT / self.notebook), files_digest(INPUTS, ROOT))
 
     def finished(self, root: Path, key: str) -> bool:
         """Return whether `root` holds this run, made with this key."""
@@ -52,7 +53,7 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All jobs of a grid, {id: Job}, and the trainings they share, {id: arguments of workflow/train.py}."""
+    """All jobs of a grid, {id: Job}, and the trainings they share, {id: arguments of workflow.batch.train}."""
 
     jobs: dict[str, Job]
     trainings: dict[str, dict]
@@ -104,55 +105,60 @@ def _worthwhile(plan: Plan) -> Plan:
 
 
 def _expand(block: dict, data_root: str | None) -> Iterator[tuple[Job, dict]]:
+    """Yield the runs of a block, each with the trainings that it waits for."""
+    chapter, notebook, known = _checked(block)
+    over = block.get("over") or {}
+    for values in product(*over.values()):
+        chosen = dict(zip(over, values, strict=True))
+        parameters = (block.get("parameters") or {}) | chosen
+        if any(all(parameters.get(k) == v for k, v in rule.items()) for rule in block.get("exclude") or []):
+            continue
+        for rule in block.get("overrides") or []:
+            if all(parameters.get(k, known.get(k)) == v for k, v in rule["match"].items()):
+                parameters |= rule["set"]
+        if str(parameters.get("weights") or "").startswith("~"):
+            parameters["weights"] = os.path.expanduser(parameters["weights"])
+        if data_root and "data_root" in known and (known | parameters).get("dataset") != "digits":
+            parameters["data_root"] = os.path.expanduser(parameters.get("data_root") or data_root)
+        needed = _trainings(chapter, known | parameters, block.get("training") or {})
+        specs = {name_of(spec): spec for spec in needed}
+        name = "-".join([chapter, *(f"s{v}" if k == "seed" else str(v) for k, v in chosen.items())])
+        name = re.sub(r"[^\w.+-]+", "_", name)  # it is a folder's name, and part of a command
+        yield Job(name, chapter, notebook, parameters, tuple(specs), int(block.get("shards", 1))), specs
+
+
+def _checked(block: dict) -> tuple[str, str, dict]:
+    """Return a block's chapter, its notebook and that one's default parameters; raises as :func:`read`."""
     for key in block:
         check_known("key of a block of runs", key, BLOCK)
-    chapter = block.get("chapter")
-    if not chapter:
+    if not (chapter := block.get("chapter")):
         raise ValueError(f"a block of runs names no chapter: {block}")
     notebook = block.get("notebook", f"notebooks/{chapter}.ipynb")
     if not (ROOT / notebook).is_file():
         raise FileNotFoundError(f"no notebook {notebook} for chapter {chapter}")
-    known = defaults(notebook)
+    known = defaults(ROOT / notebook)
     over, fixed = block.get("over") or {}, block.get("parameters") or {}
     overrides, excluded = block.get("overrides") or [], block.get("exclude") or []
     if fixed and not over and "notebook" not in block:
         raise ValueError(f"a run of {chapter} with parameters of its own needs a name: list one of them in `over`")
     for rule in overrides:
-        for key in ("match", "set"):
-            if not isinstance(rule.get(key), dict):
-                raise ValueError(f"expected an override of {chapter} as {{match: {{}}, set: {{}}}}, got {rule}")
+        if not all(isinstance(rule.get(key), dict) for key in ("match", "set")):
+            raise ValueError(f"expected an override of {chapter} as {{match: {{}}, set: {{}}}}, got {rule}")
     for names in (over, fixed, *excluded, *(o["match"] for o in overrides), *(o["set"] for o in overrides)):
         for name in names:
             check_known(f"parameter of {chapter}", name, known)
     for name, values in over.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"expected a list of values for {name} of {chapter}, got {values!r}")
-    for values in product(*over.values()):
-        chosen = dict(zip(over, values, strict=True))
-        if any(all((fixed | chosen).get(k) == v for k, v in rule.items()) for rule in excluded):
-            continue
-        parameters = fixed | chosen
-        for rule in overrides:
-            if all(parameters.get(k, known.get(k)) == v for k, v in rule["match"].items()):
-                parameters |= rule["set"]
-        if str(parameters.get("weights") or "").startswith("~"):
-            parameters["weights"] = os.path.expanduser(parameters["weights"])
-        every = known | parameters
-        if data_root and "data_root" in known and every.get("dataset") != "digits":
-            parameters["data_root"] = os.path.expanduser(parameters.get("data_root") or data_root)
-            every["data_root"] = parameters["data_root"]
-        specs = {name_of(spec): spec for spec in _trainings(chapter, every, block.get("training") or {})}
-        name = "-".join([chapter, *(f"s{v}" if k == "seed" else str(v) for k, v in chosen.items())])
-        name = re.sub(r"[^\w.+-]+", "_", name)  # it is a folder's name, and part of a command
-        yield Job(name, chapter, notebook, parameters, tuple(specs), int(block.get("shards", 1))), specs
+    return chapter, notebook, known
 
 
-def defaults(notebook: str) -> dict:
+def defaults(notebook: Path) -> dict:
     """Return the parameters of a notebook with their default values.
 
     As papermill.inspect_notebook, whose import takes two seconds: every job on a cluster reads the grid twice.
     """
-    cells = json.loads((ROOT / notebook).read_text())["cells"]
+    cells = json.loads(notebook.read_text())["cells"]
     source = "\n".join("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
     lines = (line for line in ast.parse(source).body if isinstance(line, ast.Assign))
     return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
@@ -177,29 +183,10 @@ def _trainings(chapter: str, p: dict, trainer: dict) -> Iterator[dict]:
 
 def name_of(spec: dict) -> str:
     """Return the name of a training: what a reader tells it by, and a digest of all of it."""
-    return f"{spec['dataset']}-{spec['network']}-{spec['head']}-s{spec['seed']}-{short(spec)[:8]}"
-
-
-def short(value: object) -> str:
-    """Return a digest of a JSON value (cam_utils.files.fingerprint would import torch for it, at every start)."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def digest(names: Iterable[str | Path]) -> str:
-    """Return a hash of the names and bytes of all files under `names` (absolute, or of the project)."""
-    found = hashlib.sha256()
-    for name in names:
-        path = ROOT / name
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and "__pycache__" not in file.parts:
-                found.update(
-                    f"{os.path.relpath(file, ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest()
-                )
-    return found.hexdigest()
+    return f"{spec['dataset']}-{spec['network']}-{spec['head']}-s{spec['seed']}-{fingerprint(spec)[:8]}"
 
 
 def cells_digest(notebook: Path) -> str:
-    """Return a hash of the cells' types, texts and metadata: stored outputs do not count."""
+    """Return a digest of the cells' types, texts and metadata: stored outputs do not count."""
     cells = json.loads(notebook.read_text())["cells"]
-    facts = [(c["cell_type"], "".join(c["source"]), c["metadata"]) for c in cells]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return fingerprint([(c["cell_type"], "".join(c["source"]), c["metadata"]) for c in cells])

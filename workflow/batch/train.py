@@ -1,10 +1,9 @@
-"""Train one network of a batch, or find it trained: python workflow/train.py RUNS NAME SPEC MARK.
+"""Train one network of a batch, or find it trained: python -m workflow.batch.train RUNS NAME SPEC MARK.
 
-SPEC is JSON as workflow/grid.py makes it; MARK is the file that tells which checkpoint came out. With several
-devices Lightning starts this script once for each; on several nodes SLURM does.
+SPEC is JSON as grid.py makes it; MARK is the file that tells which checkpoint came out. With several devices
+Lightning starts this module once for each; on several nodes SLURM does.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -13,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from cam_utils.files import lock
+from cam_utils.files import files_digest, lock, written
+from workflow import ROOT
 from workflow.batch.execute import GPU_LOCKS, device, reported
-from workflow.batch.grid import ROOT
 
 
 def loader(spec: dict) -> Callable:
@@ -33,28 +32,21 @@ def train(spec: dict) -> Path:
     trainer = {"progress": False} | spec["trainer"]
     if trainer.get("nodes", 1) == 1:  # else Lightning, in a job, leaves it to SLURM to start a process per device
         os.environ["SLURM_JOB_NAME"] = "interactive"
-    _, path = runs.trained(
-        loader(spec),
-        network=spec["network"],
-        head=spec["head"],
-        schedule=spec["schedule"],
-        weights=spec["weights"],
-        seed=spec["seed"],
-        device=trainer.pop("accelerator", None) or runs.pick_device("auto"),
-        **trainer,
-    )
-    return path
+    accelerator = trainer.pop("accelerator", None) or runs.pick_device("auto")
+    given = {name: spec[name] for name in ("network", "head", "schedule", "weights", "seed")}
+    return runs.trained(loader(spec), **given, device=accelerator, **trainer)[1]
 
 
 def spread(devices: int, nodes: int) -> None:
-    """Start this script once for each device of a SLURM job's nodes; raises RuntimeError if it fails there."""
+    """Start this module once for each device of a SLURM job's nodes; raises RuntimeError if it fails there."""
     if "SLURM_JOB_ID" not in os.environ:
         raise ValueError(f"a training on {nodes} nodes needs a SLURM cluster: --profile slurm")
     # This process is one step of the job on its first node; of that only the job's number holds for all.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SRUN_"))}
     environment |= {"SLURM_JOB_ID": os.environ["SLURM_JOB_ID"], "CAM_UTILS_SPREAD": "1"}
     srun = ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks-per-node={devices}", "--cpu-bind=none"]
-    done = subprocess.run([*srun, "--kill-on-bad-exit", sys.executable, *sys.argv], env=environment)
+    again = [sys.executable, "-m", "workflow.batch.train", *sys.argv[1:]]
+    done = subprocess.run([*srun, "--kill-on-bad-exit", *again], env=environment, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(f"the training on {nodes} nodes failed; its log says why")
 
@@ -73,9 +65,9 @@ def main() -> None:
         if nodes > 1:
             spread(devices, nodes)
         path = train(spec)
-        found = {"checkpoint": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **spec}
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(json.dumps(found, indent=1) + "\n")
+        found = {"checkpoint": path.name, "digest": files_digest([path], path.parent), **spec}
+        with written(mark) as file:
+            file.write_text(json.dumps(found, indent=1) + "\n")
         print(path.name)
 
 

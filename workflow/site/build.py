@@ -1,6 +1,6 @@
 """Build the book from finished runs: stage the sources, run jupyter-book with warnings fatal.
 
-The runs are made by workflow/batch.py, which calls this at its end.
+The runs are made by workflow/batch, which calls this at its end.
 """
 
 import base64

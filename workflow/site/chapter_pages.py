@@ -12,14 +12,14 @@ def command(chapter: str, run: str, given: Mapping[str, str] | None = None) -> s
     r"""Return the shell command that executes a chapter as runs/<run>.ipynb with the parameters `given`, as text.
 
     >>> print(command("ss_cam", "mine", {"seed": "1"}))
-    .venv/bin/python workflow/run_notebook.py \
+    .venv/bin/python -m workflow.run_notebook \
       notebooks/ss_cam.ipynb \
       runs/mine.ipynb \
       -p seed 1
     """
     parts = [f"notebooks/{chapter}.ipynb", f"runs/{run}.ipynb"]
     parts += [f"-p {name} {shlex.quote(value)}" for name, value in (given or {}).items()]
-    return " \\\n  ".join([".venv/bin/python workflow/run_notebook.py", *parts])
+    return " \\\n  ".join([".venv/bin/python -m workflow.run_notebook", *parts])
 
 
 def add_command(page: nbformat.NotebookNode, chapter: str, repository: str = "") -> None:

@@ -1,6 +1,6 @@
 """Write the built site's chapters as one page, _build/html/single.html, and print it as _build/book.pdf.
 
-    python workflow/export.py [--html-only]
+    python -m workflow.site.export [--html-only]
 
 Sphinx's own single-page builder is not used: where chapters share names of sections, its links lead to the first.
 Pages of runs stay outside, and what needs a script shows what it shows without.

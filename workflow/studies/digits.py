@@ -47,7 +47,7 @@ def swapped(seeds) -> list[dict]:
 
 
 def model_of(setting: dict, folder=None):
-    """Return the trained model of a setting, its checkpoint and the loader of its scenes."""
+    """Return the trained model of a setting, and the loader of its scenes."""
     load = partial(data.load, "digits", co_occurrence=setting["co_occurrence"])
     started = time.time()
     model, path = runs.trained(
@@ -55,12 +55,12 @@ def model_of(setting: dict, folder=None):
         folder=folder, progress=False,
     )  # fmt: skip
     print(f"{path.name}: {time.time() - started:.0f} s", flush=True)
-    return model, path, load
+    return model, load
 
 
 def measure(setting: dict) -> pd.DataFrame:
     """Return every aggregated metric of one setting, with its classification scores and weight statistics."""
-    model, path, load = model_of(setting)
+    model, load = model_of(setting)
     table = evaluate.evaluate(model, load("val", limit=SCENES), METHODS, folder=runs.evaluations(), progress=False)
     rows = results.aggregate(table, metrics=facts.SCORE_METRICS + facts.PIXEL_METRICS)
     scores = {}

@@ -1,6 +1,6 @@
 """Average drop and increase of four methods on real ImageNet images with a pretrained network: chapter 3's Table 1.
 
-    python workflow/imagenet_study.py --root DATA --weights squeezenet1_0.pth --images 20
+    python -m workflow.studies.imagenet --root DATA --weights squeezenet1_0.pth --images 20
 
 Explains the most probable class of `--images` images drawn at random; SS-CAM as in its Algorithm 1 (N = 10,
 sigma = 4 on the normalised input), and beside the paper's four methods the plain mean of the activations. Where the
@@ -20,9 +20,8 @@ from torch import Tensor
 
 from cam_utils import data, files, runs
 from cam_utils.evaluation import evaluate, results
-from cam_utils.files import code_fingerprint, fingerprint
+from cam_utils.methods.query import Query
 from cam_utils.networks import models
-from cam_utils.pairs import Pairs
 
 METHODS = ("grad-cam", "grad-cam++", "score-cam", "ss-cam")
 PLAIN = "plain mean"  # what SS-CAM's map is by our derivation
@@ -30,9 +29,9 @@ KINDS = {"predicted": ("average_drop", "increase_in_confidence"), "annotated": (
 
 
 @torch.no_grad()
-def plain_mean(model: models.Pretrained, x: Tensor, pairs: Pairs) -> Tensor:
+def plain_mean(query: Query) -> Tensor:
     """Return ReLU(sum_k A^k) [P, H, W]: it knows the image and no class."""
-    return model.features(x).sum(1).relu()[pairs.image]
+    return query.activations.sum(1).relu()[query.pairs.image]
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -72,18 +71,16 @@ def main() -> None:
     device = runs.pick_device(options.device)
     model = models.pretrained(options.network, options.weights)
     images = data.Drawn(data.load("imagenet", "val", root=options.root, size=224, resize="crop"), options.images)
-    folder = (
-        files.cache() / "study" / f"sscam-{fingerprint(images.fingerprint(), options.network, code_fingerprint())}"
-    )
     boxes = any(len(images[i].boxes) for i in range(len(images)))
+    methods = {name: name for name in METHODS} | {PLAIN: plain_mean}
     table = evaluate.evaluate(
-        model, images, METHODS, scores="softmax", explained="both" if boxes else "predicted",
-        upsample_first=True, extra={PLAIN: plain_mean}, batch_size=1, device=device, folder=folder,
+        model, images, methods, activation="softmax", explained="both" if boxes else "predicted",
+        upsample_first=True, batch_size=1, device=device, folder=runs.evaluations(),
     )  # fmt: skip
     found = summary(table)
     right = float(table[table["in_predicted"] & (table["method"] == METHODS[0])]["is_annotated"].mean())
     record = {
-        "command": "python workflow/imagenet_study.py --root DATA --weights FILE "
+        "command": "python -m workflow.studies.imagenet --root DATA --weights FILE "
         f"--network {options.network} --images {len(images)}",
         "dataset": images.fingerprint(), "top1": right, **origin, "wall_s": round(time.time() - started),
     }  # fmt: skip
