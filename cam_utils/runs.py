@@ -1,4 +1,7 @@
-"""What a notebook needs around its experiment: checked parameters, a device, a trained model, a run record."""
+"""What a notebook needs around its experiment: checked parameters, a device, a trained model, a run record.
+
+Torch is imported where it is used, and Lightning only where a network is trained: who reads runs needs neither.
+"""
 
 import json
 import os
@@ -9,17 +12,18 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
-import torch
-from lightning.pytorch.utilities import rank_zero_only
-from torch.utils.data import Dataset
 
 from cam_utils import files
 from cam_utils.files import code_fingerprint, fingerprint, lock
 from cam_utils.names import check_known
-from cam_utils.networks import models, schedules, training
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    from cam_utils.networks.models import Classifier
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pandas", "scikit-learn")
 LITERALS = (str, int, float, bool, list, tuple, dict, type(None))
@@ -50,6 +54,8 @@ def pick_device(device: str) -> str:
 
     Raises ValueError for a device that this machine does not have.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -77,7 +83,7 @@ def schedule_for(dataset: str, head: str) -> str:
 
 
 def trained(
-    load: Callable[..., Dataset],
+    load: "Callable[..., Dataset]",
     *,
     network: str,
     head: str,
@@ -88,25 +94,26 @@ def trained(
     device: str = "cpu",
     folder: Path | None = None,
     **trainer: object,
-) -> tuple[models.Classifier, Path]:
+) -> "tuple[Classifier, Path]":
     """Return the model trained on `load("train")` by the named (or default) schedule, and its checkpoint's path.
 
     A checkpoint of exactly these settings is reused unless `retrain`; a new one is written to `folder` (the cache
     by default). `trainer` goes to :func:`cam_utils.networks.training.train`.
     """
+    from cam_utils.networks import models, schedules
+
     sample = load("val", limit=1)
-    schedule = schedule or schedule_for(sample.name, head)
-    check_known("schedule", schedule, schedules.SCHEDULES)
-    # Digits are generated: a few scenes tell all settings apart. Folders may differ in any image.
-    identity = load("train", limit=8) if sample.name == "digits" else load("train")
+    schedule = check_known("schedule", schedule or schedule_for(sample.name, head), schedules.SCHEDULES)
+    stages = schedules.SCHEDULES[schedule]
     origin = fingerprint(*models.read_state(weights).values()) if weights not in (None, "imagenet") else weights
     key = {
         "dataset": sample.name,
-        "data": identity.fingerprint(),
+        # Digits are generated: a few scenes tell all settings apart. Folders may differ in any image.
+        "data": load("train", **({"limit": 8} if sample.name == "digits" else {})).fingerprint(),
         "network": network,
         "head": head,
         "weights": origin,
-        "schedule": schedules.describe(schedules.SCHEDULES[schedule]),
+        "schedule": schedules.describe(stages),
         "seed": seed,
     }
     path = checkpoint_path(key) if folder is None else folder / checkpoint_path(key).name
@@ -116,18 +123,30 @@ def trained(
             return models.load_checkpoint(path, sample.classes), path
         bias = DIGITS_BIAS if sample.name == "digits" else 0.0
         model = models.build(network, len(sample.classes), head=head, weights=weights, bias=bias, seed=seed)
-        accelerator = {"cpu": "cpu", "cuda": "gpu"}.get(device.split(":")[0], "auto")
-        history = training.train(
-            model, load, schedules.SCHEDULES[schedule], seed=seed, accelerator=accelerator, **trainer
-        )
-        facts = {"history": {k: float(v) for k, v in history.iloc[-1].items()}, "key": key, "trainer": trainer}
-        if rank_zero_only.rank == 0:  # of several processes that train together one writes
+        last, first_process = _train(model, load, stages, seed, device, trainer)
+        if first_process:  # of several that train together one writes
+            facts = {"history": last, "key": key, "trainer": trainer}
             models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, **facts)
     return model, path
 
 
+def _train(
+    model: "Classifier", load: Callable, stages, seed: int, device: str, trainer: Mapping
+) -> tuple[dict, bool]:
+    """Train the model; return the last line of its history, and whether this is the first of several processes."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from cam_utils.networks import training
+
+    accelerator = {"cpu": "cpu", "cuda": "gpu"}.get(device.split(":")[0], "auto")
+    history = training.train(model, load, stages, seed=seed, accelerator=accelerator, **trainer)
+    return {name: float(value) for name, value in history.iloc[-1].items()}, rank_zero_only.rank == 0
+
+
 def provenance() -> dict:
     """Return where numbers come from: git revision, package versions, device and platform."""
+    import torch
+
     root = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str | None:
@@ -159,6 +178,14 @@ def folder(chapter: str, parameters: Mapping[str, object]) -> Path:
     key = fingerprint(dict(parameters), code_fingerprint())
     name = "-".join(str(part) for part in (chapter, parameters.get("dataset"), key) if part)
     return Path(str(named)) if named else files.cache() / "runs" / name
+
+
+def evaluations() -> Path:
+    """Return the folder of evaluations, for `evaluate(folder=...)`: each is kept by all that determines its rows.
+
+    So a chapter whose figures or words changed runs again and finds its rows.
+    """
+    return files.cache() / "evaluations"
 
 
 class Run(NamedTuple):
@@ -215,18 +242,15 @@ def save(file: str | Path, content: pd.DataFrame | Mapping[str, object]) -> Path
 
     Raises ValueError for another kind of file.
     """
-    file = Path(file)
-    kind = check_known("kind of file", file.suffix, (".parquet", ".csv", ".json"))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    if kind == ".parquet":
-        content.to_parquet(partial)
-    elif kind == ".csv":
-        content.to_csv(partial, index=False, float_format="%.5g")
-    else:
-        partial.write_text(json.dumps(content, indent=1, default=float))
-    partial.replace(file)
-    return file
+    kind = check_known("kind of file", Path(file).suffix, (".parquet", ".csv", ".json"))
+    with files.written(file) as partial:
+        if kind == ".parquet":
+            content.to_parquet(partial)
+        elif kind == ".csv":
+            content.to_csv(partial, index=False, float_format="%.5g")
+        else:
+            partial.write_text(json.dumps(content, indent=1, default=float))
+    return Path(file)
 
 
 def write_run(folder: str | Path, parameters: Mapping[str, object], started: float, **facts: object) -> Path:
@@ -235,10 +259,5 @@ def write_run(folder: str | Path, parameters: Mapping[str, object], started: flo
     Call it last: run.json marks a run as finished. `started` is `time.time()` at the run's start; one of the facts
     is `chapter`, the notebook's name.
     """
-    path = Path(folder) / "run.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"parameters": dict(parameters), **provenance(), "wall_s": round(time.time() - started, 1), **facts}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1, default=str))
-    partial.replace(path)
-    return path
+    return save(Path(folder) / "run.json", record)

@@ -1,7 +1,12 @@
 """Around the experiment: parameters, devices, checkpoints by settings, the run record, and whole small runs."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pandas as pd
@@ -9,10 +14,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cam_utils.networks import predictions
-from cam_utils import data, files, runs
+from cam_utils import claims, data, files, runs
 from cam_utils.evaluation import evaluate, facts, results
-from cam_utils.networks import models, schedules, training
+from cam_utils.networks import models, predictions, schedules, training
 from cam_utils.networks.schedules import Stage
 
 METHODS = ["cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam"]
@@ -53,13 +57,12 @@ def test_the_committed_networks_are_found_and_classify_as_promised(monkeypatch):
     committed = files.DATA / "checkpoints"
     assert sum(p.stat().st_size for p in committed.glob("*.pt")) <= 5e6
     for setting in digits.settings(seeds=(0,)):
-        model, path, load = digits.model_of(setting)
-        assert path.parent == committed
+        model, load = digits.model_of(setting)
         scenes = load("val")
         predicted, true = predictions.predict(model, scenes) > 0.5, scenes.labels > 0
         hits = (predicted & true).sum(0)
         f1 = (2 * hits / (predicted.sum(0) + true.sum(0))).mean().item()
-        assert f1 >= 0.90, path.name
+        assert f1 >= 0.90, setting
 
 
 def test_a_schedule_fits_dataset_and_head():
@@ -98,6 +101,49 @@ def test_what_a_run_measured_is_written_whole(tmp_path):
     assert run.facts()["loss"] == 0.5  # what stood there stays
     with pytest.raises(ValueError, match=r"unknown kind of file '\.txt'"):
         runs.save(tmp_path / "run" / "facts.txt", {})
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    """Two runs that shared a temporary name took each other's file away, and one of them failed."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: runs.save(tmp_path / "facts.json", {"writer": i, "rest": "x" * 5000}), range(600)))
+    assert json.loads((tmp_path / "facts.json").read_text())["rest"] == "x" * 5000
+    assert [path.name for path in tmp_path.iterdir()] == ["facts.json"]
+
+
+INSTALLED = """
+import sys
+from cam_utils import claims, files, runs
+from cam_utils.evaluation import results
+print(files.cache())
+print(runs.folder("ss_cam", {"dataset": "digits"}))
+print({"torch", "pycocotools", "lightning", "matplotlib"} & set(sys.modules))
+print(len(claims.judge([])))
+try:
+    results.paper_table("minmax_table1")
+except FileNotFoundError as error:
+    print(error)
+"""
+
+
+def test_an_installation_without_the_repository_reads_runs_and_says_what_it_lacks(tmp_path):
+    """The package alone: no data beside it, nothing written into it, and no torch to read a run."""
+    shutil.copytree(files.PACKAGE, tmp_path / "site" / "cam_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    changed = {
+        "PYTHONPATH": str(tmp_path / "site"),
+        "XDG_CACHE_HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CAM_UTILS")} | changed
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", INSTALLED], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+    cache, folder, heavy, count, sentence = done.stdout.splitlines()
+    assert cache.startswith(str(tmp_path)) and not cache.startswith(str(tmp_path / "site"))
+    assert folder.startswith(cache) and heavy == "set()" and int(count) == len(claims.CLAIMS)
+    assert f"no folder {tmp_path / 'site' / 'data'}: the project's tables come with its repository" in sentence
+    assert [path.name for path in (tmp_path / "site").iterdir()] == ["cam_utils"]
 
 
 def test_parameters_ignore_modules_functions_and_private_names():
