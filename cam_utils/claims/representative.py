@@ -9,16 +9,12 @@ import pandas as pd
 
 from cam_utils.claims.evidence import Claim, Setting, alike, row, together
 from cam_utils.evaluation import miou
+from cam_utils.networks.facts import NETWORKS
 from cam_utils.runs import Run
 
 CHAPTER = "representative_cam"
 RANKS, CLUSTERS = ("Rank-a", "Rank-b"), ("S-1", "S-2", "S-3", "S-4")
 RULES = ("Random", *RANKS, *CLUSTERS)
-# Parameters of a backbone up to its last feature maps, in millions; the paper calls those up to VGG-19 small.
-MILLIONS = {
-    "digits": 0.1, "squeezenet1_0": 0.7, "mobilenet_v2": 2.2, "resnet18": 11.2, "vgg16-gap": 14.7, "vgg19": 20.0,
-    "resnet50": 23.5, "resnet101": 42.5, "resnet152": 58.1,
-}  # fmt: skip
 FREE = {"architecture", "weights", "baselines", "stack", "device", "output"}  # may differ between compared networks
 
 
@@ -183,8 +179,8 @@ def fusion_on_coco(settings: Sequence[Setting]) -> list[dict]:
 
 def by_size(settings: Sequence[Setting]) -> list[list[Setting]]:
     """Return groups of runs that differ in the network only, smallest network first; two networks at least."""
-    groups = alike([s for s in settings if s.network in MILLIONS], FREE)
-    groups = [sorted(group, key=lambda s: MILLIONS[s.network]) for group in groups]
+    groups = alike([s for s in settings if s.network in NETWORKS], FREE)
+    groups = [sorted(group, key=lambda s: NETWORKS[s.network].millions) for group in groups]
     return [group for group in groups if len({s.network for s in group}) > 1]
 
 

@@ -4,7 +4,6 @@ import ast
 
 import papermill
 import pytest
-import torchvision
 import yaml
 
 from cam_utils import data
@@ -95,13 +94,7 @@ def test_exclusions_and_overrides_apply_to_what_they_match():
     assert sizes["planet"] == 256 and sizes["coco2017"] == 512
 
 
-def test_the_estimates_rest_on_the_libraries_own_counts():
-    for name, (macs, _) in estimate.GMACS.items():
-        if name != "digits":
-            weights = torchvision.models.get_model_weights(name).DEFAULT
-            side = weights.transforms().crop_size[0]
-            expected = weights.meta["_ops"] * (224 / side) ** 2
-            assert macs == pytest.approx(expected, rel=0.05), name
+def test_the_estimates_rest_on_the_datasets_own_counts():
     known = {"coco2017": coco.EXPECTED, "planet": planet.EXPECTED, **voc.EXPECTED}
     for name, counts in known.items():
         assert estimate.SIZES[name][:2] == (counts["train"], counts["val"])
