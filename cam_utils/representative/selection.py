@@ -1,11 +1,8 @@
-"""Representative-class CAM (Meng, Huang, Li, Wu): which classes to compare with, and how their maps become one.
+"""Which classes a class is compared with (Meng, Huang, Li, Wu, Sec. 3.1): the selection S.
 
-Selection S (Sec. 3.1): a similarity matrix B of the n classes, then for every class c a few others, by position in
-the sorted list (Rank-a, Rank-b), at random, or one from each cluster of similar classes (S-k). Generation A
-(Sec. 3.2): the maps of several layers. Fusion F (Sec. 3.3): their mean over the chosen classes.
-
-Shapes: probabilities p [N, n]; B [n, n], row c = similarities to c, not symmetric; a selection is one list of
-class indices per explained class; layer maps are one [P, S, h, w] per layer, S the comparison classes of a pair.
+For every class c a few others, by position in its list of similar classes (Rank-a, Rank-b), at random, or one from
+each cluster of similar classes (S-k). b [n, n] is the matrix of :mod:`cam_utils.representative.similarity`; a
+selection is one list of class indices per explained class.
 """
 
 from collections.abc import Sequence
@@ -14,45 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-RANK_A = (3, 9, 14, 17)  # positions in the list of 19 other classes, counted from 1 (SPEC r17)
+from cam_utils.representative.similarity import ranked
+
+RANK_A = (3, 9, 14, 17)  # positions in the list of 19 other classes, from 1 (deviation dev-rep-positions)
 RANK_B = (3, 8, 13, 18)
 POSITIONS_OF = 19
 
 Selection = list[list[int]]
+Positions = Sequence[int | float]
 
 
-def similarity(p: Tensor, target: Tensor, classes: int, *, per_image: bool = False) -> Tensor:
-    """Return B [n, n], B_cj = sum of p(j) over the images of class c (Eq. 2); `per_image` divides by their number.
-
-    p: softmax probabilities [N, n]; target: the class of each image [N]. Sums keep the order within a row, but
-    rows of frequent classes weigh more when rows are compared, as clustering does (SPEC r12).
-
-    >>> similarity(torch.tensor([[0.7, 0.3], [0.1, 0.9], [0.2, 0.8]]), torch.tensor([0, 1, 1]), 2).tolist()[0]
-    [0.699999988079071, 0.30000001192092896]
-    """
-    if p.shape != (len(target), classes):
-        raise ValueError(f"expected probabilities [{len(target)}, {classes}], got {list(p.shape)}")
-    counts = torch.bincount(target, minlength=classes)
-    if (counts == 0).any():
-        missing = (counts == 0).nonzero()[:, 0].tolist()
-        raise ValueError(
-            f"no image of class {missing[0]}: its similarities are unknown ({len(missing)} such classes)"
-        )
-    sums = p.new_zeros(classes, classes).index_add_(0, target, p)
-    return sums / counts[:, None] if per_image else sums
-
-
-def ranked(b: Tensor, c: int, among: Sequence[int] | None = None) -> list[int]:
-    """Return the other classes (of `among`) by descending similarity to c; equal ones in the order of the classes.
-
-    >>> ranked(torch.tensor([[9.0, 1.0, 3.0], [0, 0, 0], [0, 0, 0]]), 0)
-    [2, 1]
-    """
-    others = [j for j in (range(len(b)) if among is None else among) if j != c]
-    return sorted(others, key=lambda j: -float(b[c, j]))
-
-
-def spread(positions: Sequence[int], count: int) -> list[float]:
+def spread(positions: Positions, count: int) -> list[float]:
     """Return `count` positions over the same range of the list: the paper's own for as many as it has.
 
     >>> spread(RANK_A, 4), spread(RANK_A, 2)
@@ -64,7 +33,41 @@ def spread(positions: Sequence[int], count: int) -> list[float]:
     return (known[low] + (at - low) * (known[low + 1] - known[low])).tolist()
 
 
-def by_rank(b: Tensor, positions: Sequence[float] = RANK_A, *, of: int = POSITIONS_OF) -> Selection:
+def scaled_positions(positions: Positions, others: int, *, of: int = POSITIONS_OF) -> list[int]:
+    """Return the paper's `positions` in a list of `of` classes as positions in one of `others`, kept apart.
+
+    Raises ValueError for positions that do not rise from 1 to `of`, and for fewer others than positions.
+
+    >>> scaled_positions(RANK_A, 19), scaled_positions(RANK_A, 4)
+    ([3, 9, 14, 17], [1, 2, 3, 4])
+    """
+    check_count(len(positions), others + 1)
+    if sorted(set(positions)) != list(positions) or not 1 <= positions[0] <= positions[-1] <= of:
+        raise ValueError(f"expected ascending positions from 1 to {of}, got {list(positions)}")
+    scaled: list[int] = []
+    for k, position in enumerate(positions):
+        wanted = round(position * others / of)
+        first, last = (scaled[-1] + 1 if scaled else 1), others - (len(positions) - 1 - k)
+        scaled.append(min(max(wanted, first), last))
+    return scaled
+
+
+def comparison_classes(p: Tensor, label: int, count: int = 4, *, positions: Positions = RANK_A) -> list[int]:
+    """Return `count` classes to compare `label` with, at the rule's positions of one image's probabilities p [L].
+
+    p is what one image says of the row B_c of the similarity matrix (Eq. 2). Raises ValueError for a label that is
+    none of the L, and as :func:`scaled_positions`.
+
+    >>> comparison_classes(torch.tensor([0.1, 0.5, 0.2, 0.15, 0.05]), 1, count=2)  # of 2, 3, 0, 4
+    [2, 4]
+    """
+    if p.dim() != 1 or not 0 <= label < len(p):
+        raise ValueError(f"expected probabilities [L] and one of their labels, got {list(p.shape)} and {label}")
+    order = [j for j in p.argsort(descending=True, stable=True).tolist() if j != label]
+    return [order[k - 1] for k in scaled_positions(spread(positions, count), len(order))]
+
+
+def by_rank(b: Tensor, positions: Positions = RANK_A, *, of: int = POSITIONS_OF) -> Selection:
     """Return for every class the classes at fixed `positions` (from 1) of its list of other classes.
 
     The paper's positions are those of a list of `of` classes; on a list of another length they are scaled and kept
@@ -74,15 +77,7 @@ def by_rank(b: Tensor, positions: Sequence[float] = RANK_A, *, of: int = POSITIO
     >>> by_rank(b)[0], by_rank(b[:5, :5])[0]
     ([3, 9, 14, 17], [1, 2, 3, 4])
     """
-    others = len(b) - 1
-    check_count(len(positions), others + 1)
-    if sorted(set(positions)) != list(positions) or not 1 <= positions[0] <= positions[-1] <= of:
-        raise ValueError(f"expected ascending positions from 1 to {of}, got {list(positions)}")
-    scaled: list[int] = []
-    for k, position in enumerate(positions):
-        wanted = round(position * others / of)
-        first, last = (scaled[-1] + 1 if scaled else 1), others - (len(positions) - 1 - k)
-        scaled.append(min(max(wanted, first), last))
+    scaled = scaled_positions(positions, len(b) - 1, of=of)
     return [[order[k - 1] for k in scaled] for order in (ranked(b, c) for c in range(len(b)))]
 
 
@@ -182,8 +177,8 @@ def by_cluster(b: Tensor, clusters: Clusters | Sequence[Sequence[int]], k: int =
     """Return for every class the k-th most similar class of each cluster (S-k, k from 1).
 
     Of a cluster with fewer than k others the last is taken, and of the class's own cluster the class itself does
-    not count (SPEC r11); a cluster that holds nothing else gives no representative. Raises ValueError for k < 1 or
-    clusters that are no partition of the classes.
+    not count (deviation dev-rep-short-cluster); a cluster that holds nothing else gives no representative. Raises
+    ValueError for k < 1 or clusters that are no partition of the classes.
     """
     members = clusters.members if isinstance(clusters, Clusters) else [list(group) for group in clusters]
     if sorted(j for group in members for j in group) != list(range(len(b))):

@@ -69,8 +69,8 @@ class _Pooled(nn.Module):
 class HeadSource:
     """Every pair as a linear head on the pooled features of one network: `weights[c, s]` [K] is c against s.
 
-    The heads of a frozen backbone (:func:`cam_utils.representative.pair_heads.directed`), or, since the map is linear
-    in the head, the differences W_c - W_s of one softmax head.
+    The heads of a frozen backbone (:func:`cam_utils.representative.pair_heads.directed`), or, since the map is
+    linear in the head, the differences W_c - W_s of one softmax head.
     """
 
     def __init__(self, model: Classifier, layers: Sequence[nn.Module], weights: Tensor) -> None:

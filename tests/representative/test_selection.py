@@ -7,6 +7,7 @@ import torch
 
 from cam_utils.data.voc import CLASSES
 from cam_utils.representative import fusion, selection
+from cam_utils.representative.similarity import similarity_matrix
 
 PUBLISHED = (  # Meng et al., Sec. 4.3
     "aeroplane bird cow sheep",
@@ -90,9 +91,9 @@ def test_clustering_is_deterministic_under_a_seed():
 
 def test_similarity_sums_probabilities_by_class():
     p = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
-    b = selection.similarity(p, torch.tensor([0, 1, 0, 2]), 3)
+    b = similarity_matrix(p, torch.tensor([0, 1, 0, 2]), 3)
     torch.testing.assert_close(b[0], torch.tensor([1.1, 0.55, 0.35]))
-    torch.testing.assert_close(selection.similarity(p, torch.tensor([0, 1, 0, 2]), 3, per_image=True)[0], b[0] / 2)
+    torch.testing.assert_close(similarity_matrix(p, torch.tensor([0, 1, 0, 2]), 3, per_image=True)[0], b[0] / 2)
     # a class's own images sum to their number
     assert b.sum(1).tolist() == pytest.approx([2, 1, 1])
 
@@ -158,9 +159,9 @@ def test_bad_selections_say_what_is_wrong():
     with pytest.raises(ValueError, match="ascending positions from 1 to 19"):
         selection.by_rank(random_b(20, 0), (0, 3))
     with pytest.raises(ValueError, match="no image of class 1"):
-        selection.similarity(torch.ones(1, 2), torch.tensor([0]), 2)
+        similarity_matrix(torch.ones(1, 2), torch.tensor([0]), 2)
     with pytest.raises(ValueError, match=r"expected probabilities \[1, 3\]"):
-        selection.similarity(torch.ones(1, 2), torch.tensor([0]), 3)
+        similarity_matrix(torch.ones(1, 2), torch.tensor([0]), 3)
     with pytest.raises(ValueError, match="finite similarity matrix"):
         selection.cluster(torch.full((20, 20), torch.nan))
     with pytest.raises(ValueError, match="unknown stage of normalisation 'layers'"):
@@ -185,3 +186,18 @@ def test_fusion_weighs_every_representative_alike():
     torch.testing.assert_close(fusion.fuse(maps, normalise=()), torch.tensor([[[1 / 3, 0.5 / 3]]]))
     assert fusion.fuse(maps).tolist() == [[[1.0, 0.5]]]
     assert fusion.fuse(torch.zeros(1, 2, 3, 3)).abs().sum() == 0  # a zero map stays zero
+
+
+def test_one_images_classes_are_those_of_its_row_of_the_matrix():
+    p = torch.rand(12, generator=torch.Generator().manual_seed(0))
+    p[5] = p[7]  # of equal ones the first class comes first, in both
+    for label in range(12):
+        b = p.expand(12, 12)
+        for rule in (selection.RANK_A, selection.RANK_B):
+            assert selection.comparison_classes(p, label, positions=rule) == selection.by_rank(b, rule)[label]
+    assert len(selection.comparison_classes(p, 0, 11)) == 11
+    with pytest.raises(ValueError, match="expected 1 to 11 representatives, got 12"):
+        selection.comparison_classes(p, 0, 12)
+    for bad in ((p, 12), (p[None], 0)):
+        with pytest.raises(ValueError, match=r"expected probabilities \[L\] and one of their labels"):
+            selection.comparison_classes(*bad)

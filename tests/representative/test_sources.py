@@ -1,17 +1,13 @@
 """Maps against comparison classes: written out pair by pair with autograd, and the identities of linear heads."""
 
-import copy
-
 import pytest
 import torch
 import torchvision
 
-from cam_utils import data
-from cam_utils.evaluation import map_counts
 from cam_utils.methods import cams
 from cam_utils.networks import models
-from cam_utils.pairs import Pairs, pairs_of
-from cam_utils.representative import selection, sources
+from cam_utils.pairs import pairs_of
+from cam_utils.representative import fusion, sources
 from cam_utils.representative.fusion import Recipe
 
 PRESENT = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 0]], dtype=torch.bool)
@@ -37,7 +33,7 @@ def test_heads_give_every_layer_the_map_of_their_own_score(digits):
     model, images, weights = digits
     weights = weights - weights.transpose(0, 1)
     pairs = pairs_of(PRESENT)
-    source = sources.HeadPairs(model, sources.layers_of(model.features, "digits"), weights)
+    source = sources.HeadSource(model, sources.layers_of(model.features, "digits"), weights)
     found = source.layer_maps(images, pairs, WANTED, True)
     assert [tuple(m.shape[:2]) for m in found] == [(5, 5)] * 4
     for p, (b, c) in enumerate(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)):
@@ -57,13 +53,13 @@ def test_the_last_map_is_the_difference_of_two_class_activation_maps(digits):
     model, images, _ = digits
     w = model.head.weight.detach()
     pairs = pairs_of(PRESENT)
-    source = sources.HeadPairs(model, [model.features], w[:, None] - w)
+    source = sources.HeadSource(model, [model.features], w[:, None] - w)
     (found,) = source.layer_maps(images, pairs, WANTED, False)
     activations = model.features(images).detach()
     area = activations.shape[-1] * activations.shape[-2]
     for p, c in enumerate(pairs.label.tolist()):
         for s in WANTED[c]:
-            one = Pairs(*(field[p : p + 1] for field in pairs))
+            one = pairs.take([p])
             maps = [cams.weighted_sum(activations, w[k : k + 1], one)[0] for k in (c, s)]
             torch.testing.assert_close(found[p, s] * area, maps[0] - maps[1], rtol=1e-4, atol=1e-5)
 
@@ -73,8 +69,8 @@ def test_fusing_before_the_relu_is_minmax_cam_with_absent_labels(digits):
     w = model.head.weight.detach()
     reps = [[1, 3], [0, 4], [0, 1, 4], [2, 4], [1]]
     pairs = pairs_of(PRESENT[:, :])
-    source = sources.HeadPairs(model, [model.features], w[:, None] - w)
-    found = map_counts.fused_maps(source, images, pairs, [Recipe("joint", reps, joint=True)])["joint"]
+    source = sources.HeadSource(model, [model.features], w[:, None] - w)
+    found = fusion.fused_maps(source, images, pairs, [Recipe("joint", reps, joint=True)])["joint"]
     activations = model.features(images).detach()
     for p, (b, c) in enumerate(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)):
         others = torch.zeros(1, 5, dtype=torch.bool)
@@ -82,16 +78,16 @@ def test_fusing_before_the_relu_is_minmax_cam_with_absent_labels(digits):
         focus = pairs_of(others, torch.tensor([b]))
         own = focus.label.tolist().index(c)
         minmax = cams.minmax_cam(activations, w, focus)[own][None, None]
-        expected = selection.fuse(selection.layered([minmax], images.shape[-2:]))
+        expected = fusion.fuse(fusion.layered([minmax], images.shape[-2:]))
         torch.testing.assert_close(found[p], expected[0], rtol=1e-3, atol=1e-4)
 
 
 def test_one_representative_leaves_relu_and_mean_in_any_order(digits):
     model, images, weights = digits
     pairs = pairs_of(PRESENT)
-    source = sources.HeadPairs(model, [model.features], weights)
+    source = sources.HeadSource(model, [model.features], weights)
     one = [[1], [0], [3], [2], [0]]
-    maps = map_counts.fused_maps(source, images, pairs, [Recipe("a", one), Recipe("b", one, joint=True)])
+    maps = fusion.fused_maps(source, images, pairs, [Recipe("a", one), Recipe("b", one, joint=True)])
     torch.testing.assert_close(maps["a"], maps["b"])
 
 
@@ -101,7 +97,7 @@ def test_networks_of_pairs_explain_both_of_their_classes(digits):
         (c, s): models.build("digits", 2, seed=10 * c + s).eval() for c in range(5) for s in range(c + 1, 5)
     }
     pairs = pairs_of(PRESENT)
-    source = sources.NetworkPairs(
+    source = sources.NetworkSource(
         lambda c, s: networks[c, s], lambda m: sources.layers_of(m.features, "digits"), 5, "test"
     )
     found = source.layer_maps(images, pairs, WANTED, True)
@@ -121,7 +117,7 @@ def test_the_difference_of_a_networks_logits_forgets_what_its_rows_share(digits)
     pairs = pairs_of(torch.tensor([[1, 1], [1, 0], [0, 1]], dtype=torch.bool))
 
     def last(score):
-        source = sources.NetworkPairs(lambda c, s: network, lambda m: [m.features], 2, "test", score)
+        source = sources.NetworkSource(lambda c, s: network, lambda m: [m.features], 2, "test", score)
         return source.layer_maps(images, pairs, [[1], [0]], False)[0]
 
     logit, difference = last("logit"), last("difference")
@@ -139,30 +135,10 @@ def test_the_difference_of_a_networks_logits_forgets_what_its_rows_share(digits)
 def test_a_square_at_t_is_the_map_at_the_root_of_t(digits):
     model, images, weights = digits
     pairs = pairs_of(PRESENT)
-    source = sources.HeadPairs(model, sources.layers_of(model.features, "digits"), weights)
+    source = sources.HeadSource(model, sources.layers_of(model.features, "digits"), weights)
     one = [[1], [0], [3], [2], [0]]
-    found = map_counts.fused_maps(source, images, pairs, [Recipe("m", one), Recipe("m2", one, square=True)])
+    found = fusion.fused_maps(source, images, pairs, [Recipe("m", one), Recipe("m2", one, square=True)])
     torch.testing.assert_close(found["m"] ** 2, found["m2"], rtol=1e-4, atol=1e-6)
-
-
-def test_an_ignored_pixel_and_a_class_outside_the_choice_count_nowhere():
-    scenes = list(data.load("digits", "val", n=4))
-    ignore = torch.zeros(96, 96, dtype=torch.bool)
-    ignore[:, :48] = True
-    batch = data.collate([scene._replace(ignore=ignore) for scene in scenes])
-    names = tuple("0123456789")
-    chosen = tuple(names[c] for c in range(10) if c != int(scenes[0].objects[0]))
-    pairs, truth, valid = map_counts.truths(batch, names, chosen)
-    assert not valid[:, :, :48].any()
-    assert {chosen[c] for c in pairs.label.tolist()} <= set(chosen)
-    rows = map_counts._evaluate_batch(
-        sources.Direct(lambda x, p: torch.ones(len(p), *x.shape[-2:]), "one"),
-        batch.images, batch, [Recipe("one")], names, chosen, (0.5,),
-    )  # fmt: skip
-    real = rows[rows["class"] != "background"]
-    assert (real["area_0.5"] == 96 * 48).all()  # the valid half
-    assert real["truth"].tolist() == [int(t[:, 48:].sum()) for t in truth]
-    assert real["hit_0.5"].tolist() == real["truth"].tolist()
 
 
 @pytest.mark.parametrize("name", [n for n in sources.LAYERS if n != "digits"])
@@ -195,7 +171,7 @@ def test_vgg_is_read_before_its_pools_and_resnet_at_its_blocks():
 def test_the_class_network_is_grad_cam_of_its_logit(digits):
     model, images, _ = digits
     pairs = pairs_of(PRESENT)
-    source = sources.ClassNetwork(model, sources.layers_of(model.features, "digits"))
+    source = sources.ClassSource(model, sources.layers_of(model.features, "digits"))
     found = source.layer_maps(images, pairs, [[]] * 5, True)
     for p, (b, c) in enumerate(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)):
         for maps, cut in zip(found, sources.LAYERS["digits"], strict=True):
@@ -203,54 +179,13 @@ def test_the_class_network_is_grad_cam_of_its_logit(digits):
             torch.testing.assert_close(maps[p, 0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_evaluation_resumes_without_a_second_pass(digits, tmp_path):
-    model, _, weights = digits
-    weights = torch.randn(10, 10, 64, generator=torch.Generator().manual_seed(3))
-    scenes = data.load("digits", "val", n=7)
-    source = sources.HeadPairs(model, [model.features], weights)
-    every = [[j for j in range(10) if j != c] for c in range(10)]
-    recipes = [Recipe("All", every), Recipe("vs 1", [[1] if c != 1 else [] for c in range(10)])]
-    run = {"preprocess": model.preprocess, "batch_size": 3, "progress": False}
-    whole = map_counts.evaluate_maps(source, scenes, recipes, **run)
-    calls, interrupted = [], copy.copy(source)
-
-    class Killed(Exception):
-        pass
-
-    def dies(images, *rest):
-        calls.append(len(images))
-        if len(calls) == 2:
-            raise Killed
-        return source.layer_maps(images, *rest)
-
-    interrupted.layer_maps = dies
-    with pytest.raises(Killed):
-        map_counts.evaluate_maps(interrupted, scenes, recipes, folder=tmp_path, **run)
-    resumed = map_counts.evaluate_maps(interrupted, scenes, recipes, folder=tmp_path, **run)
-    assert calls == [3, 3, 3, 1]  # the first part was not made again
-    assert resumed.equals(whole)
-    explained = resumed[resumed["class"] != "background"].groupby("method")["class"]
-    assert set(explained.unique()["All"]) - set(explained.unique()["vs 1"]) == {"1"}  # never against itself
-    with pytest.raises(ValueError, match="rows of another evaluation"):
-        map_counts.evaluate_maps(source, scenes, recipes[:1], folder=tmp_path, **run)
-
-
 def test_bad_questions_say_what_is_wrong(digits):
     model, _, weights = digits
     with pytest.raises(ValueError, match=r"expected weights \[n, n, 64\], got \[5, 64\]"):
-        sources.HeadPairs(model, [model.features], weights[0])
+        sources.HeadSource(model, [model.features], weights[0])
     with pytest.raises(ValueError, match="unknown network with several layers 'efficientnet_b6'"):
         sources.layers_of(model.features, "efficientnet_b6")
-    scenes = data.load("digits", "val", n=1)
-    with pytest.raises(ValueError, match="recipes with different names"):
-        map_counts.evaluate_maps(None, scenes, [Recipe("a"), Recipe("a")], preprocess=None)
     with pytest.raises(ValueError, match="recipe a: class 1 is compared with itself"):
         Recipe("a", [[1], [0, 1]])
     with pytest.raises(ValueError, match="recipe a: multilayer, square and joint exclude each other"):
         Recipe("a", multilayer=True, joint=True)
-    bare = data.load("digits", "val", n=1, objects=(1.0,))
-    absent = [name for name in bare.classes if name != bare.classes[int(bare.labels[0].argmax())]]
-    with pytest.raises(ValueError, match="no annotated pixel of 9 classes in 1 images of digits"):
-        map_counts.evaluate_maps(
-            sources.Direct(None, "x"), bare, [Recipe("a")], preprocess=lambda x: x, classes=absent
-        )
