@@ -21,6 +21,7 @@ import workloads
 from race import extra, memory, race, ratio
 
 from cam_utils import files, runs
+from cam_utils.evaluation import bootstrap
 
 # Who must be how fast: ours over the limit at most, and others over ours at least (3 labels).
 CONTRACT = {
@@ -124,9 +125,7 @@ def text(row: dict) -> str:
     what = (
         f"{row['group']:14} {row['network']:13} {row['size']:3} px {row['batch']:3} images {row['labels']:3} labels"
     )
-    return what + "".join(
-        f" | {name} {middle:.2f} ({low:.2f}-{high:.2f})" for name, (middle, low, high) in row["ratios"].items()
-    )
+    return what + "".join(f" | {name} {bootstrap.text(*found, digits=2)}" for name, found in row["ratios"].items())
 
 
 def verdicts(rows: list[dict], held: list[dict]) -> list[str]:

@@ -38,8 +38,8 @@ class Setting:
     table: pd.DataFrame
     scenes: str
     network: str | None
+    measure: Callable[["Setting"], dict]  # what the chapter's claims compare: means with their bootstrap
     head: str = ""
-    measure: Callable[["Setting"], dict] = lambda setting: {}
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Setting:
 
     @cached_property
     def found(self) -> dict:
-        """What the chapter measures on its table, once for all claims: means with their bootstrap."""
+        """What `measure` finds, once for all claims."""
         return self.measure(self)
 
 

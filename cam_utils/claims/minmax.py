@@ -23,7 +23,7 @@ SIMILAR = 2.0  # points; ours, where the paper says "similar" and names no numbe
 def settings(runs: Sequence[Run]) -> list[Setting]:
     """Return one setting per network: a run's rows of one kind of scenes and one head, in the table's order."""
     return [
-        Setting(run, rows, scenes, run.parameters.get("architecture"), head, means)
+        Setting(run, rows, scenes, run.parameters.get("architecture"), means, head)
         for run in runs
         if len(table := run.table())
         for (scenes, head), rows in table.groupby(["scenes", "head"], sort=False)

@@ -25,7 +25,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
         given, table = run.parameters, run.table()
         if len(table) and (table["class"] != miou.BACKGROUND).any():
             scenes = f"{given.get('dataset')} {given.get('split', 'val')}, {given.get('finetune', 'heads')}"
-            found.append(Setting(run, table, scenes, given.get("architecture"), measure=means))
+            found.append(Setting(run, table, scenes, given.get("architecture"), means))
     return found
 
 

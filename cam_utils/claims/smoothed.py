@@ -21,7 +21,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
     for run in runs:
         dataset = run.parameters.get("dataset")
         network = run.parameters.get("network") or dataset  # digits have one network of their own
-        found.append(Setting(run, run.table(), dataset, network, measure=variants))
+        found.append(Setting(run, run.table(), dataset, network, variants))
     return found
 
 

@@ -17,6 +17,11 @@ class Metric(NamedTuple):
     pixels: bool = False  # compares the map with annotated pixels
     mean_of: tuple[str, ...] = ()  # the two metrics whose harmonic mean it is
 
+    @property
+    def short(self) -> str:
+        """The shortest name in the book: IC, AD, ... or the title."""
+        return (self.symbol or self.title).removeprefix("%")
+
 
 # In the order of the paper's tables.
 METRICS = {

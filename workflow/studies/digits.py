@@ -100,11 +100,8 @@ def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "macro_f1_unbiased_scenes": "on independent scenes (%)",
         "weight_correlation_of_pairs": "weight correlation of pairs",
     }
-    maps = {
-        "increase_in_confidence": "IC", "average_drop": "AD", "average_drop_others": "ADO",
-        "average_retention_others": "ARO", "energy_in_mask": "energy in mask",
-        "energy_in_others": "energy in others",
-    }  # fmt: skip
+    names = ("increase_in_confidence", "average_drop", "average_drop_others", "average_retention_others")
+    maps = {name: facts.METRICS[name].short for name in (*names, "energy_in_mask", "energy_in_others")}
     shown = rows[rows["method"].isin(["", "cam", "grad-cam++", "minmax-cam"])]
     return {"networks": table(rows, networks, by_network), "maps": table(shown, maps, [*by_network, "method"])}
 
