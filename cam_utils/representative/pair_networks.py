@@ -24,6 +24,7 @@ from cam_utils.names import check_known
 from cam_utils.networks.augmentation import AUGMENTATIONS
 from cam_utils.networks.models import Classifier, LinearHead, load_checkpoint, save_checkpoint
 
+Pair = tuple[int, int]
 MOST_STACKED = 32  # of the first try on a GPU; halved while memory does not suffice
 
 
@@ -46,7 +47,7 @@ class TrainedNetworks:
 
     def __init__(self, folder: Path, classes: Sequence[str], identity: str, budget: int = 2 << 30) -> None:
         self.folder, self.classes, self.identity, self.budget = folder, list(classes), identity, budget
-        self._loaded: dict[tuple[int, int], Classifier] = {}
+        self._loaded: dict[Pair, Classifier] = {}
 
     def path(self, c: int, s: int) -> Path:
         """Return where the network of the pair lies, or will lie."""
@@ -64,7 +65,7 @@ class TrainedNetworks:
 def train_pairs(
     start: Classifier,
     dataset: Dataset,
-    pairs: Sequence[tuple[int, int]],
+    pairs: Sequence[Pair],
     *,
     network: str,
     schedule: PairSchedule = PairSchedule(),
@@ -85,6 +86,26 @@ def train_pairs(
     Raises ValueError for a pair that is not c < s, and for images with several labels; RuntimeError if a loss is
     not finite.
     """
+    _check(dataset, pairs, schedule)
+    identity = fingerprint(
+        *start.features.state_dict().values(), dataset.fingerprint(), network, asdict(schedule), seed
+    )
+    target = files.cache() / "pairs" / f"{dataset.name}-{network}-{identity}" if folder is None else Path(folder)
+    found = TrainedNetworks(target, dataset.classes, identity)
+    size = stack or (MOST_STACKED if device.startswith("cuda") else 1)
+    # Runs of one network on several splits share its pairs: who comes second finds them trained.
+    with lock(files.cache() / "locks" / f"pairs-{target.name}.lock"):
+        todo = [pair for pair in dict.fromkeys(map(tuple, pairs)) if not found.path(*pair).exists()]
+        trained = _fit_all(start, PixelsAndLabels(dataset), todo, schedule, seed, device, size)
+        shown = {} if progress else {"disable": True}
+        for pair, model, facts in tqdm(trained, "pairs", len(pairs), initial=len(pairs) - len(todo), **shown):
+            facts |= {"classes": [dataset.classes[k] for k in pair]}
+            save_checkpoint(found.path(*pair), model, name=network, head="linear", **facts)
+    return found
+
+
+def _check(dataset: Dataset, pairs: Sequence[Pair], schedule: PairSchedule) -> None:
+    """Raise ValueError for what `train_pairs` cannot train."""
     check_known("augmentation", schedule.augment, AUGMENTATIONS)
     if bool((dataset.labels.sum(1) != 1).any()):
         raise ValueError("expected images with exactly one label each: an image of both classes says nothing")
@@ -92,39 +113,32 @@ def train_pairs(
     for c, s in pairs:
         if not 0 <= c < s < count:
             raise ValueError(f"expected pairs (c, s) with 0 <= c < s < {count}, got ({c}, {s})")
-    identity = fingerprint(
-        *start.features.state_dict().values(), dataset.fingerprint(), network, asdict(schedule), seed
-    )
-    target = files.cache() / "pairs" / f"{dataset.name}-{network}-{identity}" if folder is None else Path(folder)
-    found = TrainedNetworks(target, dataset.classes, identity)
-    images = PixelsAndLabels(dataset)
-    size = stack or (MOST_STACKED if device.startswith("cuda") else 1)
-    # Runs of one network on several splits share its pairs: who comes second finds them trained.
-    with lock(files.cache() / "locks" / f"pairs-{target.name}.lock"):
-        todo = [pair for pair in dict.fromkeys(map(tuple, pairs)) if not found.path(*pair).exists()]
-        done = len(pairs) - len(todo)
-        with tqdm(total=len(pairs), initial=done, desc="pairs", **({} if progress else {"disable": True})) as bar:
-            while todo:
-                size = min(size, len(todo))
-                try:
-                    for pair, model, facts in _fit(start, images, todo[:size], schedule, seed, device):
-                        facts |= {"classes": [dataset.classes[k] for k in pair]}
-                        save_checkpoint(found.path(*pair), model, name=network, head="linear", **facts)
-                        bar.update()
-                except torch.cuda.OutOfMemoryError:
-                    if size == 1:
-                        raise
-                    torch.cuda.empty_cache()
-                    size //= 2
-                todo = [pair for pair in todo if not found.path(*pair).exists()]
-    return found
+
+
+def _fit_all(
+    start: Classifier, images: PixelsAndLabels, pairs: list[Pair], schedule: PairSchedule, seed: int, device: str,
+    size: int,
+) -> Iterator[tuple[Pair, Classifier, dict]]:  # fmt: skip
+    """Train `size` pairs at once, fewer where memory does not suffice, and yield (pair, network, facts)."""
+    todo = list(pairs)
+    while todo:
+        size = min(size, len(todo))
+        try:
+            for found in _fit(start, images, todo[:size], schedule, seed, device):
+                todo.remove(found[0])
+                yield found
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            torch.cuda.empty_cache()
+            size //= 2
 
 
 @dataclass
-class _Pair:
+class _Training:
     """The state of one pair's training: its images in the order of the epoch, and how the epoch goes."""
 
-    pair: tuple[int, int]
+    pair: Pair
     rows: Tensor
     generator: torch.Generator
     order: Tensor
@@ -139,42 +153,49 @@ class _Pair:
         again = torch.randint(0, len(self.rows), (missing,), generator=self.generator)
         self.order, self.step, self.correct = torch.cat([order, self.rows[again]]), 0, 0
 
+    def batch(self, images: PixelsAndLabels, target: Tensor, schedule: PairSchedule) -> tuple[Tensor, Tensor]:
+        """Return the step's augmented images [b, 3, h, w] and, for each, which of the two classes it has [b]."""
+        first = self.step * schedule.batch_size
+        rows = self.order[first : first + schedule.batch_size]
+        pixels = images.pixels(rows).float() / 255
+        return AUGMENTATIONS[schedule.augment](pixels, self.generator), (target[rows] == self.pair[1]).long()
+
+    def advance(self, correct: int, batch_size: int) -> bool:
+        """Count a step and return whether the epoch is over."""
+        self.step, self.correct = self.step + 1, self.correct + correct
+        return self.step * batch_size >= len(self.order)
+
 
 def _fit(
-    start: Classifier, images: PixelsAndLabels, pairs: Sequence[tuple[int, int]], schedule: PairSchedule, seed: int,
+    start: Classifier,
+    images: PixelsAndLabels,
+    pairs: Sequence[Pair],
+    schedule: PairSchedule,
+    seed: int,
     device: str,
-) -> Iterator[tuple[tuple[int, int], Classifier, dict]]:  # fmt: skip
+) -> Iterator[tuple[Pair, Classifier, dict]]:
     """Train the stack of `pairs` and yield (pair, network, facts) as each meets a stopping rule."""
-    augment, batch_size = AUGMENTATIONS[schedule.augment], schedule.batch_size
     target = images.dataset.labels.argmax(1)
-    states = [_begin(target, pair, seed, batch_size) for pair in pairs]
+    states = [_begin(target, pair, seed, schedule.batch_size) for pair in pairs]
     networks = [_fresh(start, pair, seed).to(device).train() for pair in pairs]
     template = networks[0]
     parameters, buffers = stack_module_state(networks)
     del networks
     optimizer = torch.optim.Adam(parameters.values(), lr=schedule.lr)
     while states:
-        chosen = [s.order[s.step * batch_size : (s.step + 1) * batch_size] for s in states]
-        y = torch.stack([(target[rows] == s.pair[1]).long() for s, rows in zip(states, chosen, strict=True)])
-        x = torch.stack(
-            [
-                augment(images.pixels(rows).float() / 255, s.generator)
-                for s, rows in zip(states, chosen, strict=True)
-            ]
-        ).to(device)
-        logits = _forward(template, parameters, buffers, x)  # [M, batch, 2]
-        y = y.to(device)
+        batches = [state.batch(images, target, schedule) for state in states]
+        x, y = (torch.stack(each).to(device) for each in zip(*batches, strict=True))  # [M, b, 3, h, w], [M, b]
+        logits = _forward(template, parameters, buffers, x)  # [M, b, 2]
         losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(len(states), -1).mean(1)
         if not bool(losses.isfinite().all()):
             raise RuntimeError(f"the loss of a pair is not finite: lower the rate {schedule.lr}")
         optimizer.zero_grad()
         losses.sum().backward()  # the networks share nothing: each gets its own gradient
         optimizer.step()
-        correct = (logits.argmax(2) == y).sum(1).tolist()
         done = []
-        for k, state in enumerate(states):
-            state.step, state.correct = state.step + 1, state.correct + correct[k]
-            if state.step * batch_size < len(state.order):
+        for k, correct in enumerate((logits.argmax(2) == y).sum(1).tolist()):
+            state = states[k]
+            if not state.advance(correct, schedule.batch_size):
                 continue
             state.epoch, accuracy = state.epoch + 1, state.correct / len(state.order)
             if accuracy > schedule.accuracy or state.epoch >= schedule.epochs:
@@ -183,22 +204,22 @@ def _fit(
                 model.load_state_dict({name: v[k].detach() for name, v in (parameters | buffers).items()})
                 yield state.pair, model.cpu().eval(), {"epochs": state.epoch, "accuracy": accuracy}
             else:
-                state.shuffle(batch_size)
+                state.shuffle(schedule.batch_size)
         if done:
             kept = [k for k in range(len(states)) if k not in done]
             states = [states[k] for k in kept]
             parameters, buffers = _shrink(optimizer, parameters, kept), {n: b[kept] for n, b in buffers.items()}
 
 
-def _begin(target: Tensor, pair: tuple[int, int], seed: int, batch_size: int) -> _Pair:
+def _begin(target: Tensor, pair: Pair, seed: int, batch_size: int) -> _Training:
     rows = ((target == pair[0]) | (target == pair[1])).nonzero()[:, 0]
     generator = torch.Generator().manual_seed(int(fingerprint(seed, pair), 16) % (1 << 62))
-    state = _Pair(pair, rows, generator, rows)
+    state = _Training(pair, rows, generator, rows)
     state.shuffle(batch_size)
     return state
 
 
-def _fresh(start: Classifier, pair: tuple[int, int], seed: int) -> Classifier:
+def _fresh(start: Classifier, pair: Pair, seed: int) -> Classifier:
     """Return a copy of `start` with a new head of two logits, whose values depend on the pair and the seed."""
     model = copy.deepcopy(start)
     with torch.random.fork_rng(devices=[]):
