@@ -27,7 +27,7 @@ from cam_utils import data, files, runs
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
 from cam_utils.methods import registry, scorecam, sscam
-from cam_utils.networks import models
+from cam_utils.networks import models, predictions
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import pairs_of
 
@@ -74,7 +74,7 @@ def maps_agree(device: str, size: int) -> dict[str, float]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     found, x = {}, pictures(2, size)
     # Not SS-CAM: every device draws noise of its own.
-    for method in (*registry.FROM_WEIGHTS, *registry.FROM_GRADIENTS, "score-cam"):
+    for method in [name for name in registry.METHODS if name not in registry.COSTLY]:
         here, there = (
             explain(stock("resnet18", d), x, [LABELS, LABELS[:1]], method=method).maps for d in ("cpu", device)
         )
@@ -86,7 +86,7 @@ def maps_agree(device: str, size: int) -> dict[str, float]:
 def rounded(device: str, name: str, size: int, count: int = 2) -> dict[str, float]:
     """Return how far Score-CAM's maps in bfloat16 are from those in float32: largest difference, correlation."""
     net, x = stock(name, device), pictures(count, size)
-    made = [explain(net, x, [LABELS] * count, method="score-cam", precision=p) for p in registry.PRECISIONS]
+    made = [explain(net, x, [LABELS] * count, method="score-cam", precision=p) for p in predictions.PRECISIONS]
     full, half = (each.maps.flatten(1) for each in made)
     each = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(full, half, strict=True)]
     return {"largest difference": float((full - half).abs().max()), "least correlation": min(each)}
@@ -95,7 +95,7 @@ def rounded(device: str, name: str, size: int, count: int = 2) -> dict[str, floa
 def throughput(device: str, name: str, size: int, precision: str, limit: int, compiled: bool) -> dict:
     """Return images per second of bare forwards at the best batch size, and the fraction that methods reach."""
     net, x = stock(name, device), pictures(1, size).to(device, memory_format=torch.channels_last)
-    score = registry.scoring(net, "softmax", precision)
+    score = predictions.scoring(net, "softmax", precision)
     activations = capture(net, x, net.layer4).activations.detach()[:, :limit]
     present = torch.zeros(1, 1000, dtype=torch.bool)
     present[0, LABELS] = True
@@ -129,7 +129,7 @@ def throughput(device: str, name: str, size: int, precision: str, limit: int, co
     calls = {"forwards": forwards(best), "score-cam": ours, "ss-cam, one draw": smoothed}
     if compiled:
         faster = torch.compile(net, mode="reduce-overhead")
-        calls["forwards, compiled"] = forwards(best, registry.scoring(faster, "softmax", precision))
+        calls["forwards, compiled"] = forwards(best, predictions.scoring(faster, "softmax", precision))
     measured = race(calls, 5)
     median = {call: statistics.median(times) for call, times in measured.items()}
     done = max(1, live // best) * best
@@ -155,8 +155,7 @@ def voc(device: str, name: str, size: int, precision: str, budget: float, batch:
         scenes = Noise(first + batch, size)
         samples = data.collate([scenes[i] for i in range(first, first + batch)])
         evaluate.evaluate_batch(
-            model, samples, ["score-cam"], Noise(1, size).classes, scores="sigmoid", explained="annotated",
-            threshold=0.5, chunk=None, smoothing={}, precision=precision,
+            model, samples, registry.resolved("score-cam"), Noise(1, size).classes, explained="annotated", precision=precision,
         )  # fmt: skip
 
     table(0)
@@ -189,11 +188,11 @@ def main() -> None:
     part("bfloat16", rounded(device, *(("resnet18", 64, 1) if tiny else ("resnet50", 224))))
     rows = []
     for name in ("resnet18",) if tiny else ("resnet18", "resnet50"):
-        for precision in registry.PRECISIONS:
+        for precision in predictions.PRECISIONS:
             rows.append(throughput(device, name, 64 if tiny else 224, precision, 16 if tiny else 2048, not tiny))
     part("throughput", rows)
     part("transfer of 16 images, ms", transfer(device, 64 if tiny else 512))
-    for precision in registry.PRECISIONS:
+    for precision in predictions.PRECISIONS:
         how = ("digits", 96, precision, 0.5) if tiny else ("resnet101", 512, precision, 75)
         part(f"VOC 2007 val, {precision}", voc(device, *how))
     if not options.no_store:

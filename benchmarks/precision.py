@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from cam_utils import data, files, runs
 from cam_utils.evaluation import metrics
 from cam_utils.front.explain import explain
-from cam_utils.methods.registry import PRECISIONS, scoring
 from cam_utils.networks import models
+from cam_utils.networks.predictions import PRECISIONS, scoring
 
 
 def subjects(samples: str | None, count: int) -> tuple[nn.Module, nn.Module, Tensor, str, str]:
@@ -53,7 +53,7 @@ def main() -> None:
         p = score(x)
     labels = p.topk(3).indices.tolist()
     full, half = (
-        explain(model, x, labels, method="score-cam", layer=layer, scores=kind, precision=name)
+        explain(model, x, labels, method="score-cam", layer=layer, activation=kind, precision=name)
         for name in PRECISIONS
     )
     pairs = full.pairs

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-import pair_heads
 import torch
 import torchvision
 from pytorch_grad_cam import AblationCAM, GradCAM, ScoreCAM
@@ -21,11 +20,10 @@ from torchcam import methods as torchcam
 from cam_utils import data
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
-from cam_utils.methods import scorecam, sscam
+from cam_utils.methods import ablation, registry, scorecam, sscam
 from cam_utils.networks import models
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs, pairs_of
-from cam_utils.representative.pair_heads import fit_heads
 
 EVALUATED = ("cam", "grad-cam++", "minmax-cam", "d-minmax-cam")
 CHUNKS = (4, 8, 16, 32, 64)  # batch sizes among which the limit takes the fastest
@@ -211,7 +209,7 @@ def ablation_cam(b: Bench) -> Calls:
 
     @torch.no_grad()
     def ours():
-        scorecam.ablation_cam(capture(b.net, b.images, b.layer).activations, b.pairs, rest)
+        ablation.ablated_sums(capture(b.net, b.images, b.layer).activations, b.pairs, rest)
 
     def pytorch_grad_cam():
         with AblationCAM(b.net, [b.layer]) as peer:
@@ -227,17 +225,10 @@ def evaluation(count: int, methods: tuple[str, ...] = EVALUATED) -> Calls:
     scenes = data.load("digits", "val", n=3 * count)
     model = models.build("resnet18", 10, seed=0, bias=0.0).eval()
     batch = data.collate([scenes[i] for i in range(count)])
-    how = {"scores": "sigmoid", "explained": "annotated", "threshold": 0.5, "chunk": None, "smoothing": {}}
+    how = {"explained": "annotated"}
     x = model.preprocess(batch.images)
     forwards = 2 * len(methods) * int(batch.labels.sum()) + count
     return {
-        "ours": lambda: evaluate.evaluate_batch(model, batch, list(methods), scenes.classes, **how),
+        "ours": lambda: evaluate.evaluate_batch(model, batch, registry.resolved(methods), scenes.classes, **how),
         "limit": many(Bench("resnet18", model, model.features, "features", x, []), forwards, CHUNKS),
     }
-
-
-def pairwise_heads(classes: int, rows: int = 100, channels: int = 512) -> Calls:
-    """Linear heads of all pairs of classes on features of one network, against scikit-learn, one after another."""
-    y = torch.arange(classes).repeat(rows)
-    x = pair_heads.features_of(y, channels)
-    return {"ours": lambda: fit_heads(x, y), "scikit-learn": lambda: pair_heads.one_by_one(x, y)}

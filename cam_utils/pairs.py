@@ -1,5 +1,6 @@
 """The explained pairs (image, label) of a batch: what every method makes one map for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +40,7 @@ class Pairs:
         """
         return cls(image, label, torch.arange(len(label), device=label.device))
 
-    def take(self, rows: Tensor) -> "Pairs":
+    def take(self, rows: Tensor | Sequence[int]) -> "Pairs":
         """Return the pairs of these rows (indices or a boolean mask)."""
         return Pairs(self.image[rows], self.label[rows], self.group[rows])
 

@@ -1,45 +1,43 @@
 """From a dataset to the pairs table: every explained (image, label) pair with all its scores and metrics."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from cam_utils import data, maps
-from cam_utils.data.pixels import PixelsAndLabels
 from cam_utils.evaluation import metrics
 from cam_utils.evaluation.regions import pixel_metrics
-from cam_utils.evaluation.store import Store
+from cam_utils.evaluation.store import measured
 from cam_utils.files import fingerprint
-from cam_utils.methods.registry import METHODS, SCORES, USES_SET, check_methods, raw_maps, scoring
-from cam_utils.methods.scorecam import forwards, moved, shown
-from cam_utils.methods.sscam import image_seeds
+from cam_utils.methods.query import Query, rectified
+from cam_utils.methods.registry import OF_LABEL_ALONE, Method, described, resolved
+from cam_utils.methods.scorecam import Score, batched_scores, masked, moved
 from cam_utils.names import check_known
 from cam_utils.networks.capture import capture
 from cam_utils.networks.models import Classifier, Pretrained
+from cam_utils.networks.predictions import ACTIVATIONS, predicted, scoring
 from cam_utils.pairs import Pairs, pairs_of
 
-Explainer = Callable[[Classifier, Tensor, Pairs], Tensor]  # model, prepared images [B, 3, h, w], pairs -> [P, H, W]
+EXPLAINED = ("both", "predicted", "annotated")
 
 
 def evaluate(
-    model: Classifier,
+    model: Classifier | Pretrained,
     dataset: Dataset,
-    methods: Sequence[str],
+    methods: str | Method | Iterable | Mapping[str, object],
     *,
-    folder: str | Path | None = None,
-    scores: str = "sigmoid",
+    activation: str = "sigmoid",
     explained: str = "both",
     threshold: float = 0.5,
-    smoothing: Mapping[str, object] | None = None,
     precision: str = "float32",
     upsample_first: bool = False,
-    extra: Mapping[str, Explainer] | None = None,
+    folder: str | Path | None = None,
     shard: tuple[int, int] = (0, 1),
     batch_size: int = 16,
     chunk: int | None = None,
@@ -50,137 +48,114 @@ def evaluate(
     """Return the pairs table: one row per (image, label, method), with every score and metric value.
 
     Every image is explained against the labels it is predicted to have (p > `threshold`, the official protocol;
-    with "softmax" scores the most probable class) and against its annotated ones; where both sets agree one row
-    serves both (columns `in_predicted`, `in_annotated`). `explained`: "both", or "predicted" or "annotated" alone.
-    With `folder` the table is written in parts and a later call resumes after the last complete one; the finished
-    table is `pairs.parquet`. `smoothing`: plain options of SS-CAM (draws, sigma, seed, ...), see
-    :func:`cam_utils.methods.sscam.smoothed_weights`; every image has noise of its own, by `seed` and the image's id.
-    `precision`: "bfloat16" runs masked forwards in autocast. `upsample_first`: the order of normalising, see
-    :func:`cam_utils.maps.masks`. `extra`: further methods {name: callable}, such as those of
-    :mod:`cam_utils.methods.other_libraries`: it returns the rectified maps [P, H, W] of the pairs, at any resolution. A stored
-    evaluation knows them by their names only. `workers`: processes that decode the next batch while the network
-    runs; None: up to 4 where it runs on a GPU, none where they would take its cores. `shard` (i, n): of n processes
-    that share `folder`, this one does every n-th part from i on and returns its own rows;
-    :func:`cam_utils.evaluation.store.gather` makes the table of all.
+    with "softmax" the most probable class) and against its annotated ones; where both sets agree one row serves
+    both (columns `in_predicted`, `in_annotated`).
 
-    Raises ValueError if the folder holds another evaluation, for a shard that is none, or without a folder, and
-    for an extra method with a known name or with maps that do not fit the pairs.
+    methods: names, callables or {name: either}, see :mod:`cam_utils.methods.registry`; options go in with
+    `registry.method("ss-cam", draws=4)`. A stored evaluation knows a callable of yours by its name only.
+    activation: "sigmoid" or "softmax" of the logits. explained: "both", "predicted" or "annotated".
+    precision: "bfloat16" runs masked forwards in autocast. upsample_first: the order of normalising, see
+    :func:`cam_utils.maps.masks`.
+    folder, shard: where rows are kept, and how processes share them, see :mod:`cam_utils.evaluation.store`.
+    workers: processes that decode the next batch while the network runs; None: up to 4 where it runs on a GPU, none
+    where they would take its cores.
+
+    Raises ValueError for an unknown method or option, a model of other labels, a shard that is none or without a
+    folder, and a method whose maps do not fit the pairs.
     """
-    check_methods(methods)
-    extra = dict(extra or {})
-    if taken := [name for name in extra if name in METHODS]:
-        raise ValueError(f"expected a new name for an extra method, got {taken[0]!r}, which is one of ours")
-    check_known("score function", scores, SCORES)
-    check_known("explained", explained, ("both", "predicted", "annotated"))
+    methods = resolved(methods)
+    check_known("activation", activation, ACTIVATIONS)
+    check_known("explained", explained, EXPLAINED)
     if len(dataset.classes) != model.num_classes:
         raise ValueError(f"the model has {model.num_classes} labels, the dataset {len(dataset.classes)}")
-    first, of = shard
-    if not 0 <= first < of or (of > 1 and folder is None):
-        raise ValueError(f"expected a shard (i, n) with 0 <= i < n, and a folder to share, got {shard}, {folder}")
-    batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
     model = model.to(device).eval()
-    how = {"scores": scores, "explained": explained, "threshold": threshold, "smoothing": dict(smoothing or {})}
-    how |= {"precision": precision} if precision != "float32" else {}  # tables made before it was there stay valid
-    how |= {"upsample_first": True} if upsample_first else {}
-    origin = {"dataset": dataset.fingerprint(), "model": fingerprint(*model.state_dict().values())}
-    store = Store(folder, {**origin, "methods": [*methods, *extra], **how, "batch_size": batch_size}, len(batches))
-    todo = [i for i in store.missing() if i % of == first]
-    indices = [index for i in todo for index in batches[i]]
+    how = {
+        "activation": activation,
+        "explained": explained,
+        "threshold": threshold,
+        "precision": precision,
+        "upsample_first": upsample_first,
+    }
+    plan = {"model": fingerprint(*model.state_dict().values()), "methods": described(methods), **how}
     if workers is None:
         workers = 0 if torch.device(device).type == "cpu" else min(4, os.cpu_count() or 1)
-    ahead = {"num_workers": workers, "prefetch_factor": batch_size} if workers else {}
-    loader = iter(DataLoader(Subset(dataset, indices), None, **ahead))
-    for i in tqdm(todo, desc=f"evaluate {dataset.name}", **({} if progress else {"disable": True})):
-        batch = data.collate([next(loader) for _ in batches[i]])
-        rows = evaluate_batch(model, batch, methods, dataset.classes, chunk=chunk, extra=extra, **how)
-        if len(rows):
-            rows["image_index"] += batches[i].start
-        store.write(i, rows)
-    return store.finish() if of == 1 else store.rows(range(first, len(batches), of))
+    measure = partial(evaluate_batch, model, methods=methods, classes=dataset.classes, chunk=chunk, **how)
+    kept = {"folder": folder, "batch_size": batch_size, "shard": shard, "workers": workers}
+    return measured(dataset, measure, plan, **kept, desc="evaluate", progress=progress)
 
 
 @torch.no_grad()
 def evaluate_batch(
     model: Classifier | Pretrained,
-    batch,
-    methods,
+    batch: data.Batch,
+    methods: Mapping[str, Method],
     classes,
     *,
-    scores: str,
-    explained: str,
-    threshold: float,
-    chunk: int | None,
-    smoothing: Mapping[str, object],
+    activation: str = "sigmoid",
+    explained: str = "both",
+    threshold: float = 0.5,
+    chunk: int | None = None,
     precision: str = "float32",
     upsample_first: bool = False,
-    extra: Mapping[str, Explainer] | None = None,
 ) -> pd.DataFrame:
-    """Return the pairs table of one batch of samples."""
+    """Return the pairs table of one batch of samples; methods as :func:`registry.resolved` gives them."""
     x = model.preprocess(batch.images.to(model.mean.device)).contiguous(memory_format=torch.channels_last)
-    captured = capture(model, x, model.features, grads=isinstance(model, Pretrained))
-    smoothing = {**smoothing, "seed": image_seeds(smoothing.get("seed", 0), batch.ids)}
-    probability = scoring(model, scores, precision)
-    p = SCORES[scores](captured.logits.detach())
-    top = torch.nn.functional.one_hot(p.argmax(1), p.shape[1]) > 0
-    predicted = top if scores == "softmax" else p > threshold
-    annotated = batch.labels.to(p.device) > 0
-    same = (predicted == annotated).all(1)
-    second = ~same if explained == "both" else torch.zeros_like(same)  # images with an annotated set of their own
-    groups = torch.cat([annotated if explained == "annotated" else predicted, annotated[second]])
-    every = torch.arange(len(x), device=p.device)
-    pairs = pairs_of(groups, torch.cat([every, every[second]]))
+    captured = capture(model, x, model.features, grads=True)
+    score = scoring(model, activation, precision)
+    p = ACTIVATIONS[activation](captured.logits.detach())
+    present = {
+        "predicted": predicted(p, activation, threshold=threshold),
+        "annotated": batch.labels.to(p.device) > 0,
+    }
+    pairs, sets, facts = _explained(present, explained)
     if not len(pairs):
         return pd.DataFrame()
-    first, sets = pairs.group < len(x), groups[pairs.group]
-    in_predicted = same[pairs.image] if explained == "annotated" else first
-    in_annotated = same[pairs.image] | (torch.ones_like(first) if explained == "annotated" else ~first)
-    names = pd.Series(classes)
     facts = {
         "image_index": pairs.image.tolist(),
         "image": [batch.ids[i] for i in pairs.image.tolist()],
         "label": pairs.label.tolist(),
-        "class": names[pairs.label.tolist()].tolist(),
+        "class": pd.Series(classes)[pairs.label.tolist()].tolist(),
         "set_size": sets.sum(1).tolist(),
-        "in_predicted": in_predicted.tolist(),
-        "in_annotated": in_annotated.tolist(),
-        "is_annotated": annotated[pairs.image, pairs.label].tolist(),
+        **{name: values.tolist() for name, values in facts.items()},
         "p": p[pairs.image, pairs.label].double().tolist(),
     }
+    query = Query(model, x, captured, pairs, model.features, score, chunk, batch.ids)
     once, inverse = _unique(pairs)
+    query_once = query.about(once)
     every = torch.arange(len(pairs), device=p.device)
     tables = []
-    extra = extra or {}
-    for method in (*methods, *extra):
-        # Only the MinMax forms depend on the set C_x: for others a pair that stands in both sets is scored once.
-        sub, back = (pairs, every) if method in USES_SET or method in extra else (once, inverse)
-        if method in extra:
-            raw = {method: _checked(method, extra[method](model, x, sub), sub)}
-        else:
-            raw = raw_maps([method], model, x, captured, sub, probability, chunk=chunk, smoothing=smoothing)
-        masks = maps.masks(raw[method], x.shape[-2:], upsample_first=upsample_first)
-        kept, cut = (each[back] for each in _masked_scores(probability, x, masks, sub, chunk))
-        before = p[pairs.image]
-        values = {
-            "p_masked": kept.gather(1, pairs.label[:, None])[:, 0],
-            "p_complement": cut.gather(1, pairs.label[:, None])[:, 0],
-            "increase_in_confidence": metrics.increase_in_confidence(before, kept, pairs.label),
-            "average_drop": metrics.average_drop(before, kept, pairs.label),
-            "average_drop_others": metrics.average_drop_others(before, kept, pairs.label, sets),
-            "average_retention": metrics.average_retention(before, cut, pairs.label),
-            "average_retention_others": metrics.average_retention_others(before, cut, pairs.label, sets),
-            **{name: value[back] for name, value in pixel_metrics(masks, sub, batch).items()},
-        }
+    for name, method in methods.items():
+        # Where a map does not depend on the set C_x, a pair that stands in both sets is scored once.
+        asked, back = (query_once, inverse) if name in OF_LABEL_ALONE else (query, every)
+        raw = rectified(method(asked), name, asked.pairs)
+        masks = maps.masks(raw, x.shape[-2:], upsample_first=upsample_first)
+        kept, cut = (each[back] for each in _masked_scores(score, x, masks, asked.pairs, chunk))
+        values = _score_metrics(p[pairs.image], kept, cut, pairs.label, sets)
+        values |= {key: value[back] for key, value in pixel_metrics(masks, asked.pairs, batch).items()}
         columns = {k: (v if v.dtype == torch.bool else v.double()).cpu().numpy() for k, v in values.items()}
-        tables.append(pd.DataFrame({**facts, "method": method, **columns}))
+        tables.append(pd.DataFrame({**facts, "method": name, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 
-def _checked(method: str, raw: Tensor, pairs: Pairs) -> Tensor:
-    """Return an extra method's maps without their graph. Raises ValueError for those that are no maps."""
-    if not isinstance(raw, Tensor) or raw.dim() != 3 or len(raw) != len(pairs) or not raw.isfinite().all():
-        got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
-        raise ValueError(f"expected finite maps ({len(pairs)},H,W) from the extra method {method}, got {got}")
-    return raw.detach()
+def _explained(present: Mapping[str, Tensor], explained: str) -> tuple[Pairs, Tensor, dict[str, Tensor]]:
+    """Return the pairs of the predicted and the annotated sets [B, L], every pair's set [P, L], and what is known.
+
+    Where an image's two sets are one, its pairs stand once and belong to both.
+    """
+    guessed, annotated = present["predicted"], present["annotated"]
+    same = (guessed == annotated).all(1)
+    second = ~same if explained == "both" else torch.zeros_like(same)  # images with an annotated set of their own
+    groups = torch.cat([annotated if explained == "annotated" else guessed, annotated[second]])
+    every = torch.arange(len(guessed), device=guessed.device)
+    pairs = pairs_of(groups, torch.cat([every, every[second]]))
+    first = pairs.group < len(guessed)
+    both = same[pairs.image]
+    facts = {
+        "in_predicted": both if explained == "annotated" else first,
+        "in_annotated": both | (torch.ones_like(first) if explained == "annotated" else ~first),
+        "is_annotated": annotated[pairs.image, pairs.label],
+    }
+    return pairs, groups[pairs.group], facts
 
 
 def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:
@@ -190,22 +165,29 @@ def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:
     return Pairs(distinct[:, 0], distinct[:, 1], distinct[:, 0]), inverse
 
 
-def _masked_scores(probability, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int | None) -> tuple[Tensor, Tensor]:
+def _masked_scores(
+    score: Score, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int | None
+) -> tuple[Tensor, Tensor]:
     """Return p of the masked images and of their complements, [P, L] each: two forwards per pair."""
 
     def made(index: Tensor) -> Tensor:
         pair, kept = moved(index % len(pairs), x), moved(index < len(pairs), x)
         mask = torch.where(kept[:, None, None], masks[pair], 1 - masks[pair])
-        return shown(x, pairs.image[pair], mask)
+        return masked(x, pairs.image[pair], mask)
 
-    both = torch.cat([out for _, out in forwards(probability, made, 2 * len(pairs), like=x, chunk=chunk)])
+    both = torch.cat([out for _, out in batched_scores(score, made, 2 * len(pairs), like=x, chunk=chunk)])
     return both[: len(pairs)], both[len(pairs) :]
 
 
-@torch.no_grad()
-def predict(model: Classifier, dataset: Dataset, *, batch_size: int = 64, device: str = "cpu") -> Tensor:
-    """Return the probabilities p [N, L] of every image of the dataset."""
-    model = model.to(device).eval()
-    pixels = PixelsAndLabels(dataset, budget=0)
-    p = [model(model.preprocess(x.to(device).float() / 255)).sigmoid() for x, _ in DataLoader(pixels, batch_size)]
-    return torch.cat(p).cpu()
+def _score_metrics(p: Tensor, kept: Tensor, cut: Tensor, label: Tensor, sets: Tensor) -> dict[str, Tensor]:
+    """Return the scores under the masks and Eqs. 10-14 of David et al., each [P]; p, kept, cut: [P, L]."""
+    own = label[:, None]
+    return {
+        "p_masked": kept.gather(1, own)[:, 0],
+        "p_complement": cut.gather(1, own)[:, 0],
+        "increase_in_confidence": metrics.increase_in_confidence(p, kept, label),
+        "average_drop": metrics.average_drop(p, kept, label),
+        "average_drop_others": metrics.average_drop_others(p, kept, label, sets),
+        "average_retention": metrics.average_retention(p, cut, label),
+        "average_retention_others": metrics.average_retention_others(p, cut, label, sets),
+    }

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from cam_utils.methods.scorecam import Score, forwards
+from cam_utils.methods.scorecam import Score, batched_scores
 from cam_utils.names import check_known
 from cam_utils.pairs import Pairs
 
@@ -74,11 +74,11 @@ def curves(
     """Return the score of every pair's label at 0, 1/steps, ..., 1 of the pixels changed from `start` to `end`.
 
     The map's highest pixels change first, ties in an order of `seed` (:func:`pixel_order`). All points of all
-    pairs share batched forwards, `chunk` images at a time (see :func:`cam_utils.methods.scorecam.forwards`). Raises
+    pairs share batched forwards, `chunk` images at a time (see :func:`cam_utils.methods.scorecam.batched_scores`). Raises
     ValueError for masks that are not of the images' size, and for a number of steps that is none.
 
     >>> image = torch.tensor([1.0, 2.0]).expand(1, 3, 1, 2)
-    >>> one = Pairs(*torch.zeros(3, 1, dtype=torch.long))
+    >>> one = Pairs.one()
     >>> total = lambda x: x[:, 0].sum((1, 2))[:, None]  # deletion by a map that puts the second pixel first
     >>> curves(total, image, torch.zeros_like(image), torch.tensor([[[0.0, 1.0]]]), one, steps=2).tolist()
     [[3.0, 1.0, 0.0]]
@@ -95,7 +95,7 @@ def curves(
         return torch.where(moved[:, None], end[pairs.image[p]], start[pairs.image[p]])
 
     with torch.no_grad():
-        for index, out in forwards(score, changed, len(found), like=start, chunk=chunk):
+        for index, out in batched_scores(score, changed, len(found), like=start, chunk=chunk):
             label = pairs.label[(index // len(counts)).to(pairs.label.device)]
             found[index.to(found.device)] = out.gather(1, label[:, None])[:, 0].to(found.dtype)
     return found.view(len(pairs), len(counts))

@@ -1,115 +1,112 @@
-"""A table written in parts by an evaluation that may be killed at any moment, and resumed."""
+"""Rows measured batch by batch over a dataset, kept in parts: killed at any moment, a later call goes on."""
 
 import json
-import uuid
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
 
-from cam_utils.files import code_fingerprint
+from cam_utils import data
+from cam_utils.files import PARTIAL, code_fingerprint, fingerprint, written
+
+
+def measured(
+    dataset: Dataset,
+    measure: Callable[[data.Batch], pd.DataFrame],
+    plan: dict,
+    *,
+    folder: str | Path | None = None,
+    batch_size: int = 16,
+    shard: tuple[int, int] = (0, 1),
+    workers: int = 0,
+    desc: str = "measure",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Return the rows of `measure(batch)` for all batches of the dataset, in their order.
+
+    measure: its rows have a column `image_index`, which counts within the batch and here within the dataset.
+    plan: what determines the rows beside dataset, batch size and code, as JSON values.
+    folder: holds the evaluation in a subfolder named by a digest of all that determines it, so that evaluations of
+    one folder never mix: parts, and when all are there `pairs.parquet`. None: in memory.
+    shard (i, n): of n processes that share `folder`, this one does every n-th batch from i on and returns its rows.
+
+    Raises ValueError for a shard that is none, or without a folder.
+    """
+    first, of = shard
+    if not 0 <= first < of or (of > 1 and folder is None):
+        raise ValueError(f"expected a shard (i, n) with 0 <= i < n, and a folder to share, got {shard}, {folder}")
+    batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
+    plan = {"dataset": dataset.fingerprint(), **plan, "batch_size": batch_size}
+    store = Store(folder, plan, len(batches))
+    todo = [i for i in store.missing() if i % of == first]
+    # One sample at a time, since a worker that makes a whole batch has nothing to hand out until it is done.
+    ahead = {"num_workers": workers, "prefetch_factor": batch_size} if workers else {}
+    samples = iter(DataLoader(Subset(dataset, [index for i in todo for index in batches[i]]), None, **ahead))
+    for i in tqdm(todo, desc=f"{desc} {dataset.name}", **({} if progress else {"disable": True})):
+        rows = measure(data.collate([next(samples) for _ in batches[i]]))
+        if len(rows):
+            rows["image_index"] += batches[i].start
+        store.write(i, rows)
+    if of == 1:
+        return store.finish()
+    rows = store.rows(range(first, len(batches), of))
+    return rows[rows["image_index"] // batch_size % of == first] if len(rows) else rows
 
 
 class Store:
-    """Parts of one table in `folder` (None: in memory). A part counts only when complete: it is renamed into place.
-
-    Raises ValueError if the folder holds parts made under another `plan` (dataset, model, methods, code).
-    """
+    """Parts of one table, in a subfolder of `folder` that plan and code name, or in memory (folder None)."""
 
     def __init__(self, folder: str | Path | None, plan: dict, parts: int) -> None:
-        self.folder = None if folder is None else Path(folder)
         self.parts = parts
         self.memory: dict[int, pd.DataFrame] = {}
-        if self.folder is None:
-            return
         plan = {**plan, "code": code_fingerprint(), "parts": parts}
-        (self.folder / "parts").mkdir(parents=True, exist_ok=True)
-        file = self.folder / "plan.json"
-        if not file.exists():
-            self._replace(file, lambda partial: partial.write_text(json.dumps(plan, indent=1)))
-        stored = json.loads(file.read_text())
-        differing = [key for key in plan if stored.get(key) != plan[key]]
-        if differing:
-            raise ValueError(
-                f"{self.folder} holds the rows of another evaluation (different: {', '.join(differing)}); "
-                "choose another folder, or delete it"
-            )
-
-    def finished(self) -> bool:
-        """Return whether the folder holds the whole table."""
-        return self.folder is not None and self._table().exists()
+        self.folder = None if folder is None else Path(folder) / fingerprint(plan)
+        if self.folder is not None and not (self.folder / "plan.json").exists():
+            with written(self.folder / "plan.json") as partial:  # for a reader: the folder's name says it all
+                partial.write_text(json.dumps(plan, indent=1))
 
     def missing(self) -> list[int]:
         """Return the numbers of the parts that are still to be made."""
         if self.folder is None:
             return [i for i in range(self.parts) if i not in self.memory]
-        if self.finished():
-            return []
-        return [i for i in range(self.parts) if not self._part(i).exists()]
+        return [] if self._table().exists() else [i for i in range(self.parts) if not self._part(i).exists()]
 
     def write(self, number: int, rows: pd.DataFrame) -> None:
         """Store one part, whole or not at all."""
         if self.folder is None:
             self.memory[number] = rows
-        else:
-            self._replace(self._part(number), rows.to_parquet)
+            return
+        with written(self._part(number)) as partial:
+            rows.to_parquet(partial)
 
-    def rows(self, numbers: Iterable[int]) -> pd.DataFrame:
-        """Return the rows of these parts, all of which must be there, in order."""
-        if self.folder is None:
-            return self._concat([self.memory[i] for i in numbers])
-        if self.finished():
-            raise ValueError(f"{self.folder} is finished: read pairs.parquet")
-        return self._concat([pd.read_parquet(self._part(i)) for i in numbers])
+    def rows(self, numbers: range) -> pd.DataFrame:
+        """Return the rows of these parts, all of which must be there, in order.
+
+        Of a finished table the parts are gone: all of its rows are returned.
+        """
+        if self.folder is not None and self._table().exists():
+            return pd.read_parquet(self._table())
+        parts = [self.memory[i] if self.folder is None else pd.read_parquet(self._part(i)) for i in numbers]
+        filled = [part for part in parts if len(part)]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
     def finish(self) -> pd.DataFrame:
         """Return all parts as one table, in order; with a folder it is `pairs.parquet` there."""
-        if self.folder is None:
+        if self.folder is None or self._table().exists():
             return self.rows(range(self.parts))
-        table = self._table()
-        if not table.exists():
-            self._replace(table, self.rows(range(self.parts)).to_parquet)
+        table = self.rows(range(self.parts))
+        with written(self._table()) as partial:
+            table.to_parquet(partial)
         for i in range(self.parts):
             self._part(i).unlink(missing_ok=True)
-        for left in self.folder.rglob(".*.partial"):  # of processes that were killed
+        for left in self.folder.rglob(f".*{PARTIAL}"):  # of processes that were killed
             left.unlink(missing_ok=True)
-        return pd.read_parquet(table)
-
-    @staticmethod
-    def _concat(parts: list[pd.DataFrame]) -> pd.DataFrame:
-        filled = [part for part in parts if len(part)]
-        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+        return pd.read_parquet(self._table())
 
     def _table(self) -> Path:
         return self.folder / "pairs.parquet"
 
     def _part(self, number: int) -> Path:
         return self.folder / "parts" / f"{number:06d}.parquet"
-
-    @staticmethod
-    def _replace(path: Path, write) -> None:
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")  # shards may write at once
-        write(partial)
-        partial.replace(path)
-
-
-def gather(folder: str | Path) -> pd.DataFrame:
-    """Return the table of an evaluation whose parts several processes wrote, and store it as `pairs.parquet`.
-
-    Raises FileNotFoundError if there is no evaluation in `folder`, ValueError if parts are missing or a pair
-    stands there twice.
-    """
-    file = Path(folder) / "plan.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"no evaluation in {folder}: expected plan.json, which the first shard writes")
-    plan = json.loads(file.read_text())
-    store = Store(folder, {k: v for k, v in plan.items() if k not in ("code", "parts")}, plan["parts"])
-    if missing := store.missing():
-        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise ValueError(f"{folder} lacks {len(missing)} of {store.parts} parts: {shown}; run their shards")
-    keys = ["image_index", "label", "method", "in_predicted", "in_annotated"]
-    if not store.finished():
-        rows = store.rows(range(store.parts))
-        if twice := int(rows.duplicated(keys).sum()) if len(rows) else 0:
-            raise ValueError(f"{folder} has {twice} pairs more than once: its parts are not of one evaluation")
-    return store.finish()

@@ -1,27 +1,27 @@
 """From a classifier and pictures to maps in one call: :func:`explain`, the front door."""
 
-from contextlib import nullcontext
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from cam_utils import maps
 from cam_utils.front.pictures import letterboxed
-from cam_utils.methods.registry import FROM_SCORES, SCORES, SMOOTHED, check_methods, raw_maps, scoring
+from cam_utils.methods.query import Query, rectified
+from cam_utils.methods.registry import Method, resolved
 from cam_utils.networks.baselines import Normalised
-from cam_utils.networks.capture import capture, evaluation_mode, last_spatial_layer
+from cam_utils.networks.capture import capture, default_layer, evaluation_mode
 from cam_utils.networks.models import IMAGENET, Classifier
+from cam_utils.networks.predictions import ACTIVATIONS, predicted, scoring
 from cam_utils.pairs import Pairs, pairs_of
 
 
 class Explanation(NamedTuple):
-    """What :func:`explain` returns: masks in [0, 1] [P, h, w], their pairs, scores [B, L], and the layer read."""
+    """What :func:`explain` returns: masks in [0, 1] [P, h, w], their pairs, p [B, L], and the layer read."""
 
     maps: Tensor
     pairs: Pairs
-    scores: Tensor
+    probabilities: Tensor
     layer: nn.Module
 
 
@@ -30,9 +30,9 @@ def explain(
     images,
     labels=None,
     *,
-    method: str = "minmax-grad-cam",
+    method: str | Method = "minmax-grad-cam",
     layer: nn.Module | None = None,
-    scores: str | None = None,
+    activation: str | None = None,
     threshold: float = 0.5,
     size: int = 224,
     chunk: int | None = None,
@@ -43,10 +43,11 @@ def explain(
     images: a tensor [B, 3, h, w] as the model expects it, or a PIL image, a path, or a list of these (letterboxed
     to `size` and normalised as torchvision's networks, or as the model's own `preprocess`, expect).
     labels: per image an index or a list of indices, or a boolean tensor [B, L]; None explains what the model
-    predicts: all labels with p > `threshold` for "sigmoid" scores, the first for "softmax".
-    scores: "sigmoid" (default for the book's classifiers) or "softmax" (default for others).
-    layer: the module whose activations are read; None takes `model.features` or else the last module with a
-    spatial output.
+    predicts: with "sigmoid" all with p > `threshold`, or the most probable; with "softmax" the most probable.
+    method: a name of :data:`cam_utils.methods.registry.METHODS`, one with options (`registry.method("ss-cam",
+    draws=4)`), or a callable of your own.
+    activation: "sigmoid" (default for the book's classifiers) or "softmax" (default for others).
+    layer: the module whose activations are read; None: :func:`cam_utils.networks.capture.default_layer`.
     chunk, precision: masked images per forward of Score-CAM and SS-CAM (None: what suits the device), and whether
     these run in "float32" or, approximately, in "bfloat16".
 
@@ -58,14 +59,13 @@ def explain(
     >>> found.maps.shape, found.pairs.label.tolist()
     (torch.Size([3, 96, 96]), [3, 5, 1])
     """
-    check_methods([method])
+    ((name, function),) = resolved(method).items()
     images = _as_tensor(model, images, size)
-    kind = scores or ("sigmoid" if isinstance(model, Classifier) else "softmax")
+    kind = activation or default_activation(model)
     score = scoring(model, kind, precision)
     # Convolutions of a whole network run up to twice as fast in this order of memory.
     images = images.to(next(model.parameters()).device, memory_format=torch.channels_last)
-    if layer is None:
-        layer = _default_layer(model, images)
+    layer = default_layer(model, images) if layer is None else layer
     captured = capture(model, images, layer, grads=True)
     height, width = captured.activations.shape[-2:]
     if height > images.shape[-2] or width > images.shape[-1] or min(height, width) < 2:
@@ -73,25 +73,16 @@ def explain(
             f"expected activations (B,K,H,W) with channels first, got {tuple(captured.activations.shape)} from "
             f"{type(layer).__name__} for images {tuple(images.shape)}: pass layer= one with a spatial map"
         )
-    p = SCORES[kind](captured.logits.detach())
-    present = _present(labels, p, kind, threshold)
-    pairs = pairs_of(present)
-    with evaluation_mode(model) if method in (*FROM_SCORES, *SMOOTHED) else nullcontext():
-        raw = raw_maps([method], model, images, captured, pairs, score, chunk=chunk)
-    return Explanation(maps.masks(raw[method], images.shape[-2:]), pairs, p, layer)
+    p = ACTIVATIONS[kind](captured.logits.detach())
+    pairs = pairs_of(_present(labels, p, kind, threshold))
+    with evaluation_mode(model):
+        raw = rectified(function(Query(model, images, captured, pairs, layer, score, chunk)), name, pairs)
+    return Explanation(maps.masks(raw, images.shape[-2:]), pairs, p, layer)
 
 
-_LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
-
-
-def _default_layer(model: nn.Module, images: Tensor) -> nn.Module:
-    features = getattr(model, "features", None)
-    if isinstance(features, nn.Module):
-        return features
-    known = _LAYERS.get(model)
-    if known is None or all(known is not module for module in model.modules()):
-        _LAYERS[model] = known = last_spatial_layer(model, images)
-    return known
+def default_activation(model: nn.Module) -> str:
+    """Return how a model's logits become probabilities unless it is said: sigmoid for the book's, else softmax."""
+    return "sigmoid" if isinstance(model, Classifier) else "softmax"
 
 
 def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
@@ -114,11 +105,7 @@ def _present(labels, p: Tensor, kind: str, threshold: float) -> Tensor:
     """Return the sets of labels to explain as a boolean tensor [B, L]."""
     count = p.shape[1]
     if labels is None:
-        if kind == "softmax":
-            return torch.zeros_like(p, dtype=torch.bool).scatter_(1, p.argmax(1, keepdim=True), True)
-        if not (p > threshold).any():
-            raise ValueError(f"no label of any image has p > {threshold}: pass labels=, or a lower threshold")
-        return p > threshold
+        return predicted(p, kind, threshold=threshold, at_least_one=True)
     if isinstance(labels, Tensor) and labels.dtype == torch.bool:
         if labels.shape != p.shape:
             raise ValueError(f"expected labels (B,L) = {tuple(p.shape)}, got {tuple(labels.shape)}")

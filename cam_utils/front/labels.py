@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from cam_utils.names import check_known
 
 
@@ -65,18 +63,3 @@ def label_indices(labels: Iterable[str | int], classes: Sequence[str]) -> list[i
             raise ValueError(f"label {label!r} names several classes: give the index, one of {places}")
         found += places
     return list(dict.fromkeys(found))
-
-
-def predicted(p: Tensor, *, scores: str, top: int = 1, threshold: float = 0.5) -> list[int]:
-    """Return the labels to explain in an image with probabilities p [L], the most probable first.
-
-    The `top` most probable for "softmax" scores; for "sigmoid" all above `threshold`, or the most probable one if
-    none is.
-
-    >>> import torch
-    >>> p = torch.tensor([0.6, 0.1, 0.7])
-    >>> predicted(p, scores="sigmoid"), predicted(p / 2, scores="sigmoid"), predicted(p, scores="softmax")
-    ([2, 0], [2], [2])
-    """
-    order = p.argsort(descending=True, stable=True).tolist()
-    return order[:top] if scores == "softmax" else [c for c in order if p[c] > threshold] or order[:1]

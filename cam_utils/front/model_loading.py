@@ -1,12 +1,12 @@
 """A reader's own classifier: loaded by name or from a file, its layer, and the methods that its head allows.
 
-:mod:`cam_utils.front.labels` names its classes, :mod:`cam_utils.front.pictures` reads the pictures and writes the overlays;
-between them stands :func:`cam_utils.front.explain.explain`.
+:mod:`cam_utils.front.labels` names its classes, :mod:`cam_utils.front.pictures` reads pictures,
+:func:`cam_utils.front.explain.explain` makes the maps, :mod:`cam_utils.front.overlays` writes them.
 """
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +15,15 @@ import torchvision
 from torch import Tensor, nn
 
 from cam_utils.front.pictures import letterboxed
-from cam_utils.methods.registry import FROM_WEIGHTS, METHODS, SCORES, SMOOTHED, check_methods, raw_maps
+from cam_utils.methods.query import ask
+from cam_utils.methods.registry import COSTLY, MASKED, METHODS, resolved
 from cam_utils.names import check_known
 from cam_utils.networks import models
 from cam_utils.networks.baselines import Normalised
-from cam_utils.networks.capture import capture, has_map, last_spatial_layer
+from cam_utils.networks.capture import capture, default_layer, has_map
 from cam_utils.pairs import Pairs
 
-COSTLY = "takes many forwards per channel and label: it runs only if it is named in `methods`"
+TAKES_LONG = "takes many forwards per channel and label: it runs only if it is named in `methods`"
 
 
 class Loaded(NamedTuple):
@@ -186,17 +187,6 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(torchvision.models.get_model_weights("resnet18").IMAGENET1K_V1.meta["categories"])
 
 
-def probabilities(model: nn.Module, scores: str | None = None) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Return the name of the score function and the scores [B, L] of images [B, 3, h, w] as a function.
-
-    scores: "sigmoid" or "softmax"; None: as :func:`cam_utils.front.explain.explain` chooses. Raises ValueError for
-    another name.
-    """
-    kind = scores or ("sigmoid" if isinstance(model, models.Classifier) else "softmax")
-    check_known("score function", kind, SCORES)
-    return kind, lambda images: SCORES[kind](model(images))
-
-
 def find_layer(model: nn.Module, images: Tensor, name: str | None = None) -> tuple[str, nn.Module]:
     """Return the layer that maps are read from, with its name in `model.named_modules()`.
 
@@ -206,9 +196,7 @@ def find_layer(model: nn.Module, images: Tensor, name: str | None = None) -> tup
     """
     modules = {key: module for key, module in model.named_modules() if key}
     if name is None:
-        layer = modules.get("features")
-        if layer is None or not has_map(capture(model, images[:1], layer).activations, images):
-            layer = last_spatial_layer(model, images)
+        layer = default_layer(model, images)
     else:
         layer = modules[check_known("layer", name, modules)]
         shape = capture(model, images[:1], layer).activations
@@ -225,16 +213,15 @@ def allowed(
     methods: names; None takes all, but leaves SS-CAM aside for what it costs. images as in :func:`find_layer`.
     Raises ValueError for an unknown name and if no method is left.
     """
-    names = METHODS if methods is None else tuple(methods)
-    check_methods(names)
-    reasons = {name: COSTLY for name in SMOOTHED if methods is None}
-    captured = capture(model, images[:1], layer)
-    pairs = Pairs(*torch.zeros(3, 1, dtype=torch.long, device=images.device))
-    for name in (each for each in names if each in FROM_WEIGHTS):
-        try:
-            raw_maps([name], model, images[:1], captured, pairs, model)
-        except ValueError as error:
-            reasons[name] = str(error)
+    names = list(METHODS) if methods is None else list(resolved(methods))
+    reasons = {name: TAKES_LONG for name in COSTLY if methods is None}
+    query = ask(model, images[:1], Pairs.one(device=images.device), layer=layer)
+    for name in names:
+        if name not in MASKED:
+            try:
+                METHODS[name](query)
+            except ValueError as error:
+                reasons[name] = str(error)
     left = [name for name in names if name not in reasons]
     if not left:
         raise ValueError(f"none of the methods can be used: {'; '.join(dict.fromkeys(reasons.values()))}")

@@ -28,17 +28,17 @@ def save_overlays(
 ) -> list[Path]:
     """Write each map over its picture, in the picture's own frame, and return the files, one per pair.
 
-    found, images: what :func:`cam_utils.front.explain.explain` returned for these pictures (paths or PIL images, one or a
-    list). A file is named `<picture>_<index>-<class>_<method>.jpg`: `names` replaces the pictures' names, and
-    without `classes` the index stands alone. longest: larger pictures are made smaller, to so many pixels on their
+    found, images: what :func:`cam_utils.front.explain.explain` returned, and the pictures (paths or PIL images,
+    one or a list). A file is named `<picture>_<index>-<class>_<method>.jpg`: `names` replaces the pictures' names,
+    and without `classes` the index stands alone. longest: larger pictures are made smaller, to so many pixels on their
     longer side (None: never).
 
     Raises ValueError if the pictures are not those of the maps or `names` are not one for each, and as
     :func:`cam_utils.front.pictures.upright`.
     """
     images = list(images) if isinstance(images, list | tuple) else [images]
-    if len(images) != len(found.scores):
-        raise ValueError(f"expected the {len(found.scores)} pictures that were explained, got {len(images)}")
+    if len(images) != len(found.probabilities):
+        raise ValueError(f"expected the {len(found.probabilities)} pictures that were explained, got {len(images)}")
     if names is None:
         known = all(not isinstance(image, Image.Image) for image in images)
         names = stems([Path(image) for image in images]) if known else [f"image-{i}" for i in range(len(images))]
@@ -80,12 +80,12 @@ def map_scores(
 
     score: from images [N, 3, S, S] to probabilities [N, L]; x: the picture [1, 3, S, S] as the model expects it;
     frame: (height, width) of the picture. `p` of the whole picture, `p_map` where the map masks it, `p_rest` where
-    the map is taken away; `average_drop` and `average_retention` as :mod:`cam_utils.evaluation.metrics` defines them;
+    the map is taken away; `average_drop` and `average_retention` of :mod:`cam_utils.evaluation.metrics`;
     `area`, the mean of the mask; `in_bars`, the share of the mask on the letterbox' black bars, which no overlay
     shows (NaN for a map that is zero).
     """
     masks, label = found.maps, found.pairs.label
-    before = found.scores[found.pairs.image]
+    before = found.probabilities[found.pairs.image]
     kept, cut = score(x * masks[:, None]), score(x * (1 - masks[:, None]))
     top, left, rows, columns = letterbox(*frame, masks.shape[-1])
     inside = masks[:, top : top + rows, left : left + columns].sum((-2, -1))

@@ -2,12 +2,14 @@
 computes must be the captured logits.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from cam_utils.methods.cams import weighted_sum
+from cam_utils.methods import cams
+from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.networks.capture import Capture, modules_of
 from cam_utils.pairs import Pairs
 
@@ -30,15 +32,10 @@ class PixelHead(NamedTuple):
         """Every channel's gradient summed over the pixels, [P, K]."""
         return self.weights * self.fraction[:, None]
 
-    def gradients(self, chosen: Tensor) -> Tensor:
-        """Return dS_c/dA of the chosen pairs, [P', K, 1, U], for sums over pixels; only for a head that has a ReLU.
-
-        Pixels at which the same pairs are active have equal gradients: they stand as one of U, times their number.
-        """
-        active = self.active[chosen].flatten(1)
-        patterns, counts = active.unique(dim=1, return_counts=True)  # [P', U], [U]
-        weights = self.weights[chosen] / active.shape[1]
-        return (weights[..., None] * (patterns * counts)[:, None])[:, :, None]
+    @classmethod
+    def linear(cls, weights: Tensor) -> "PixelHead":
+        """Return the head of global average pooling and one linear layer: no ReLU, weights [P, K] of the pairs."""
+        return cls(weights, None, weights.new_ones(len(weights)))
 
 
 def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:
@@ -85,3 +82,52 @@ def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead |
 
 def _same(expected: Tensor, signal: Tensor) -> bool:
     return torch.allclose(expected, signal, rtol=TOLERANCE, atol=TOLERANCE * float(signal.abs().max()))
+
+
+def without_backward(form: Callable, activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
+    """Return what `form`, a gradient method of :mod:`cam_utils.methods.cams`, makes of the head's gradients [P, H, W].
+
+    A pair's gradient is one vector v / HW at its active pixels and zero elsewhere, so that sums over pixels are
+    products with the number of active pixels.
+    """
+    return FORMS[form](activations, head, pairs).relu()
+
+
+def _grad_cam(activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
+    return weighted_sum(activations, head.summed, pairs)
+
+
+def _minmax_grad_cam(activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
+    return weighted_sum(activations, cams.minmax(head.summed, pairs), pairs)
+
+
+def _grad_cam_pp(activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
+    """Grad-CAM++: its weight is a relu(g) at every active pixel, with a = 1 / (2 + (sum A) g)."""
+    pixels = activations[0, 0].numel()
+    g = head.weights / pixels
+    denominator = 2 + activations.sum((-2, -1))[pairs.image] * g
+    a = torch.where(denominator == 0, 0.0, 1 / denominator.where(denominator != 0, torch.ones_like(g)))
+    return weighted_sum(activations, pixels * (a * g.relu()), pairs) * head.fraction[:, None, None]
+
+
+def _d_minmax_grad_cam(activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
+    """D-MinMax-Grad-CAM: pixels at which the same labels of a set are active have the same parts, summed once."""
+    if head.active is None:
+        return weighted_sum(activations, cams.d_minmax(head.weights, pairs), pairs)
+    alpha = torch.empty_like(head.weights)
+    for group in pairs.group.unique():  # one set at a time: the gradients of all sets could be gigabytes
+        rows = (pairs.group == group).nonzero()[:, 0]
+        active = head.active[rows].flatten(1)  # [P', HW]
+        patterns, counts = active.unique(dim=1, return_counts=True)  # [P', U], [U]
+        g = head.weights[rows, :, None] / active.shape[1] * patterns[:, None]  # [P', K, U]
+        own = Pairs(pairs.image[rows], pairs.label[rows], torch.zeros_like(rows))
+        alpha[rows] = cams.d_minmax(g, own) @ counts.to(g.dtype)
+    return weighted_sum(activations, alpha, pairs)
+
+
+FORMS = {
+    cams.grad_cam: _grad_cam,
+    cams.grad_cam_pp: _grad_cam_pp,
+    cams.minmax_grad_cam: _minmax_grad_cam,
+    cams.d_minmax_grad_cam: _d_minmax_grad_cam,
+}

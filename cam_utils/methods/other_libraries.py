@@ -1,11 +1,11 @@
-"""Methods of other libraries behind one adapter: (model, prepared images [B, 3, h, w], pairs) -> maps [P, H, W].
+"""Methods of other libraries as methods of ours: callables that take a query (:mod:`cam_utils.methods.registry`).
 
-PEERS names them, for `extra` of :func:`cam_utils.evaluation.evaluate.evaluate`. The libraries are optional (the extra `peers`)
-and imported when a method runs. What the adapter adds:
+OTHER_LIBRARIES names them. The libraries are optional (the extra `peers`) and imported when a method runs. What the
+adapter adds:
 
 - Several labels per image: a row of the library's batch is one pair, so each keeps its one target per image.
-- Class activation maps take the activations and gradients that :mod:`cam_utils.networks.capture` reads, and from the library
-  only its formula, so that all maps are normalised and resized alike: rectified here, the rest by the caller.
+- Class activation maps take the query's activations and gradients, and from the library only its formula, so that
+  all maps are normalised and resized alike: rectified here, the rest by the caller.
 - Pixel attributions are signed and per colour: the map is the sum of their absolute values over the colours.
 - Libraries put hooks, gradients and modes on what they are given; they get a copy of the model.
 """
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cam_utils.networks.capture import capture, evaluation_mode, head_gradients
-from cam_utils.pairs import Pairs
+from cam_utils.methods.query import Query
+from cam_utils.networks.capture import evaluation_mode
 
 PACKAGES = {"pytorch_grad_cam": "grad-cam", "captum": "captum"}
 ROWS = 32  # pairs, or copies of one pair's image, in a forward and backward of the whole network
@@ -42,46 +42,45 @@ def required(module: str) -> ModuleType:
         ) from error
 
 
-def _class_map(name: str, model: nn.Module, images: Tensor, pairs: Pairs) -> Tensor:
+def _class_map(name: str, query: Query) -> Tensor:
     """Return the map of pytorch-grad-cam's class `name` from our activations and gradients."""
     library = required("pytorch_grad_cam")
-    captured = capture(model, images, model.features, grads=True)
-    grads = head_gradients(captured, pairs).cpu().numpy()
-    activations = captured.activations.detach()[pairs.image]
-    with evaluation_mode(model):  # its constructor changes the mode; without layers to read it sets no hooks
-        method = getattr(library, name)(model, [])
+    grads = query.gradients.cpu().numpy()
+    activations = query.activations[query.pairs.image]
+    with evaluation_mode(query.model):  # its constructor changes the mode; without layers to read it sets no hooks
+        method = getattr(library, name)(query.model, [])
     found = method.get_cam_image(None, None, None, activations.cpu().numpy(), grads, False)
     return torch.from_numpy(np.ascontiguousarray(found)).to(activations).relu()
 
 
-def eigen_cam(model: nn.Module, images: Tensor, pairs: Pairs) -> Tensor:
+def eigen_cam(query: Query) -> Tensor:
     """Return Eigen-CAM [P, H, W]: the first principal component of the activations, one map for all labels.
 
     The sign of a singular vector is arbitrary: here its largest magnitude is positive (as in Seg-Eigen-CAM).
     """
     project = required("pytorch_grad_cam.utils.svd_on_activations").get_2d_projection
-    activations = capture(model, images, model.features).activations
+    activations = query.activations
     found = torch.from_numpy(project(activations.cpu().numpy())).to(activations)
     turned = (-found.amin((-2, -1)) > found.amax((-2, -1)))[:, None, None]
-    return torch.where(turned, -found, found).relu()[pairs.image]
+    return torch.where(turned, -found, found).relu()[query.pairs.image]
 
 
-def full_grad(model: nn.Module, images: Tensor, pairs: Pairs) -> Tensor:
+def full_grad(query: Query) -> Tensor:
     """Return FullGrad [P, h, w] (Srinivas and Fleuret 2019) as pytorch-grad-cam computes it, in [0, 1].
 
     The library rescales every channel's share to [0, 1] before it adds them, which the paper does not.
     """
     library = required("pytorch_grad_cam")
     target = required("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
-    found = []
+    found, pairs = [], query.pairs
     for rows in _chunks(len(pairs)):
-        with torch.enable_grad(), library.FullGrad(_copied(model), []) as method:
-            x = images[pairs.image[rows]].detach().clone()
+        with torch.enable_grad(), library.FullGrad(_copied(query.model), []) as method:
+            x = query.images[pairs.image[rows]].detach().clone()
             found.append(torch.from_numpy(method(x, [target(c) for c in pairs.label[rows].tolist()])))
-    return torch.cat(found).to(images)
+    return torch.cat(found).to(query.images)
 
 
-def integrated_gradients(model: nn.Module, images: Tensor, pairs: Pairs, *, steps: int = 50) -> Tensor:
+def integrated_gradients(query: Query, *, steps: int = 50) -> Tensor:
     """Return |integrated gradients| [P, h, w] of the logit (Sundararajan et al. 2017), added over the colours.
 
     The path starts at zeros, the mean colour of preprocessed images, and is cut in `steps`.
@@ -92,30 +91,30 @@ def integrated_gradients(model: nn.Module, images: Tensor, pairs: Pairs, *, step
             .IntegratedGradients(net)
             .attribute(x, target=target, n_steps=steps, internal_batch_size=ROWS)
         ),
-        *(model, images, pairs),
+        query,
     )
 
 
-def guided_backprop(model: nn.Module, images: Tensor, pairs: Pairs) -> Tensor:
+def guided_backprop(query: Query) -> Tensor:
     """Return |guided backpropagation| [P, h, w] (Springenberg et al. 2015), added over the colours.
 
     Captum guides modules of type nn.ReLU and cannot see a rectifier that is none.
     Raises ValueError for a model without any.
     """
-    if not any(isinstance(module, nn.ReLU) for module in model.modules()):
-        raise ValueError(f"guided-backprop needs rectifiers that are nn.ReLU; {type(model).__name__} has none")
+    if not any(isinstance(module, nn.ReLU) for module in query.model.modules()):
+        raise ValueError(
+            f"guided-backprop needs rectifiers that are nn.ReLU; {type(query.model).__name__} has none"
+        )
 
     def guided(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Setting backward hooks")  # on our copy
             return required("captum.attr").GuidedBackprop(net).attribute(x, target=target)
 
-    return _by_pixel(guided, model, images, pairs)
+    return _by_pixel(guided, query)
 
 
-def smooth_grad(
-    model: nn.Module, images: Tensor, pairs: Pairs, *, samples: int = 50, level: float = 0.15, seed: int = 0
-) -> Tensor:
+def smooth_grad(query: Query, *, samples: int = 50, level: float = 0.15, seed: int = 0) -> Tensor:
     """Return |SmoothGrad| [P, h, w] (Smilkov et al. 2017): the mean gradient of noisy images, over the colours.
 
     The noise has standard deviation `level` of the image's own range, and is the same for every image and label.
@@ -141,15 +140,15 @@ def smooth_grad(
                 )
         return torch.cat(rows)
 
-    return _by_pixel(one_by_one, model, images, pairs)
+    return _by_pixel(one_by_one, query)
 
 
-def _by_pixel(attribute: Callable, model: nn.Module, images: Tensor, pairs: Pairs) -> Tensor:
+def _by_pixel(attribute: Callable, query: Query) -> Tensor:
     """Return attributions [P, 3, h, w] as maps: absolute values, added over the colours."""
-    net, found = _copied(model), []
+    net, found, pairs = _copied(query.model), [], query.pairs
     for rows in _chunks(len(pairs)):
         with torch.enable_grad():  # the caller may evaluate under no_grad
-            x = images[pairs.image[rows]].detach().clone().requires_grad_()
+            x = query.images[pairs.image[rows]].detach().clone().requires_grad_()
             found.append(attribute(net, x, pairs.label[rows]).detach())
     return torch.cat(found).abs().sum(1)
 
@@ -167,7 +166,7 @@ def _chunks(count: int) -> Iterator[slice]:
     return (slice(i, i + ROWS) for i in range(0, count, ROWS))
 
 
-PEERS = {
+OTHER_LIBRARIES = {
     "layer-cam": partial(_class_map, "LayerCAM"),
     "xgrad-cam": partial(_class_map, "XGradCAM"),
     "hirescam": partial(_class_map, "HiResCAM"),

@@ -1,150 +1,165 @@
-"""The methods by name, and what each needs: head weights, head gradients, or masked forwards."""
+"""The methods by name. A method is a callable: it gets a :class:`cam_utils.methods.query.Query` and returns
+rectified maps [P, H, W], one per pair, at any resolution. A new method is a function and a line here; one
+that is not here can be given to `explain`, `evaluate` and `sanity` as it is.
+"""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cam_utils.methods.closed_forms import PixelHead, linear_head, pixel_head
+from cam_utils.files import fingerprint
 from cam_utils.methods import cams, scorecam, sscam
+from cam_utils.methods.closed_forms import without_backward
+from cam_utils.methods.query import Query
+from cam_utils.methods.representative_cam import representative_cam
 from cam_utils.names import check_known
-from cam_utils.networks.capture import Capture, head_gradients
-from cam_utils.pairs import Pairs
 
-FROM_WEIGHTS = {
-    "cam": cams.cam,
-    "minmax-cam": cams.minmax_cam,
-    "d-minmax-cam": cams.d_minmax_cam,
-}
-FROM_GRADIENTS = {
-    "grad-cam": cams.grad_cam,
-    "grad-cam++": cams.grad_cam_pp,
-    "minmax-grad-cam": cams.minmax_grad_cam,
-    "d-minmax-grad-cam": cams.d_minmax_grad_cam,
-}
-# The gradient forms where a channel's gradient summed over the pixels is known: on global average pooling and one
-# linear layer it is the weight itself (SPEC P1.a).
-FROM_SUMS = {
-    "grad-cam": cams.cam,
-    "minmax-grad-cam": cams.minmax_cam,
-}
-FROM_SCORES = {"score-cam": scorecam.score_cam}
-SMOOTHED = {  # options of cam_utils.methods.sscam.ss_cam: Algorithm 1, and Approach 1 (the mean over noisy masks)
-    "ss-cam": {},
-    "ss-cam-mean": {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": False},
-}
-SCORES = {"sigmoid": torch.sigmoid, "softmax": lambda logits: logits.softmax(-1)}  # from logits [B, L] to p
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # of forwards of masked images; maps stay float32
-METHODS = (*FROM_WEIGHTS, *FROM_GRADIENTS, *FROM_SCORES, *SMOOTHED)
-USES_SET = {name for name in METHODS if "minmax" in name}  # the map depends on the other labels explained
+Method = Callable[[Query], Tensor]
+# A method with the options that it has in a run: {"ss-cam": {"draws": 4}}; of a callable only its name is known.
+Described = dict[str, dict[str, object]]
 
 
-def check_methods(methods: Sequence[str]) -> None:
-    """Raise ValueError for a name that is not in METHODS, or if there is none."""
-    if not methods:
-        raise ValueError(f"expected at least one method (valid: {', '.join(METHODS)})")
-    for method in methods:
-        check_known("method", method, METHODS)
+def _of_weights(form: Callable, name: str, instead: str) -> Method:
+    """Return the method that weighs channels by the head's weights: it needs pooling and a linear layer."""
+
+    def method(query: Query) -> Tensor:
+        try:
+            weights = query.weights
+        except ValueError as error:
+            raise ValueError(f"{name} {error}; its gradient form works on any head ({instead})") from error
+        return form(query.activations, weights, query.pairs)
+
+    return method
 
 
-def scoring(model: nn.Module, kind: str, precision: str = "float32") -> Callable[[Tensor], Tensor]:
-    """Return the callable from images [N, 3, h, w] to p [N, L], the model's "sigmoid" or "softmax" of its logits.
+def _of_gradients(form: Callable) -> Method:
+    """Return the method that weighs channels by gradients: without a backward where the head is known."""
 
-    precision: "bfloat16" runs the network in autocast, an approximation (the book's page on speed measures it).
-    Raises ValueError for an unknown kind or precision.
+    def method(query: Query) -> Tensor:
+        if query.known_head is not None:
+            return without_backward(form, query.activations, query.known_head, query.pairs)
+        return form(query.activations, query.gradients, query.pairs)
+
+    return method
+
+
+@torch.no_grad()
+def score_cam(query: Query) -> Tensor:
+    """Return :func:`cam_utils.methods.scorecam.score_cam` of the query's pairs."""
+    return scorecam.score_cam(query.images, query.activations, query.pairs, query.score, chunk=query.chunk)
+
+
+@torch.no_grad()
+def ss_cam(query: Query, **options: object) -> Tensor:
+    """Return :func:`cam_utils.methods.sscam.ss_cam` of the query's pairs: its Algorithm 1.
+
+    Options: those of :class:`cam_utils.methods.sscam.Smoothing`. Every named image has noise of its own, by `seed`.
     """
-    check_known("score function", kind, SCORES)
-    check_known("precision", precision, PRECISIONS)
-    reduced = PRECISIONS[precision]
-
-    def score(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, reduced, enabled=reduced is not None):
-            logits = model(images)
-        return SCORES[kind](logits.float() if reduced else logits)
-
-    return score
+    how = sscam.Smoothing(**options)
+    if query.ids is not None and isinstance(how.seed, int):
+        how = sscam.Smoothing(**{**options, "seed": sscam.image_seeds(how.seed, query.ids)})
+    return sscam.ss_cam(
+        query.images, query.activations, query.pairs, query.score, how, weights=query.signs, chunk=query.chunk
+    )
 
 
-def raw_maps(
-    methods: Sequence[str],
-    model: nn.Module,
-    images: Tensor,
-    captured: Capture,
-    pairs: Pairs,
-    score: Callable[[Tensor], Tensor],
-    *,
-    chunk: int | None = None,
-    smoothing: Mapping[str, object] | None = None,
-) -> dict[str, Tensor]:
-    """Return every method's rectified maps of all pairs from one captured forward of the batch.
+def ss_cam_mean(query: Query, **options: object) -> Tensor:
+    """Return Approach 1 of SS-CAM, the mean over noisy masks; options as of :func:`ss_cam`."""
+    return ss_cam(query, **(sscam.APPROACH_1 | options))
 
-    Maps are [P, H, W] at feature resolution ([P, h, w] at input resolution for the Score family). `smoothing`:
-    options of :func:`cam_utils.methods.sscam.smoothed_weights` for the SS-CAM methods, such as draws, sigma and seed.
-    Raises ValueError for an unknown method and for a method whose head the model does not have.
+
+METHODS: dict[str, Method] = {
+    "cam": _of_weights(cams.cam, "cam", "grad-cam"),
+    "minmax-cam": _of_weights(cams.minmax_cam, "minmax-cam", "minmax-grad-cam"),
+    "d-minmax-cam": _of_weights(cams.d_minmax_cam, "d-minmax-cam", "d-minmax-grad-cam"),
+    "grad-cam": _of_gradients(cams.grad_cam),
+    "grad-cam++": _of_gradients(cams.grad_cam_pp),
+    "minmax-grad-cam": _of_gradients(cams.minmax_grad_cam),
+    "d-minmax-grad-cam": _of_gradients(cams.d_minmax_grad_cam),
+    "score-cam": score_cam,
+    "ss-cam": ss_cam,
+    "ss-cam-mean": ss_cam_mean,
+    "representative-cam": representative_cam,
+}
+NEEDS_LINEAR_HEAD = ("cam", "minmax-cam", "d-minmax-cam")
+MASKED = ("score-cam", "ss-cam", "ss-cam-mean")  # a forward per channel, or many
+COSTLY = ("ss-cam", "ss-cam-mean")  # many forwards per channel and label
+# The map depends on the image and the label alone, and not on which other labels are explained.
+OF_LABEL_ALONE = frozenset(name for name in METHODS if "minmax" not in name)
+
+
+def method(name: str, **options: object) -> Method:
+    """Return the named method with options of its own, such as `method("ss-cam", draws=4)`.
+
+    Raises ValueError for an unknown method, or an option that it does not have.
+
+    >>> method("ss-cam", drawz=4)
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown option of ss-cam 'drawz'; did you mean 'draws'? (valid: draws, sigma, unit, reduce, noise, \
+scaled, rescore, softmax, baseline, seed)
     """
-    check_methods(methods)
-    activations = captured.activations.detach()
-    weights = linear_head(model, captured)
-    head = grads = None
-    if weights is not None:
-        own = weights[pairs.label]
-        head = PixelHead(own, None, own.new_ones(len(own)))
-    elif any(m in FROM_GRADIENTS or m == "ss-cam" for m in methods):
-        head = pixel_head(model, captured, pairs)
-        grads = head_gradients(captured, pairs) if head is None else head.summed[..., None, None]
-    found = {}
-    for method in methods:
-        if method in FROM_WEIGHTS:
-            if weights is None:
-                raise ValueError(
-                    f"{method} needs global average pooling and one linear layer behind the chosen layer, "
-                    f"which {type(model).__name__} does not have; its gradient form works on any head "
-                    f"({'grad-cam' if method == 'cam' else method.replace('-cam', '-grad-cam')})"
-                )
-            found[method] = FROM_WEIGHTS[method](activations, weights, pairs)
-        elif head is not None and method in FROM_GRADIENTS:
-            found[method] = _without_backward(method, activations, head, pairs)
-        elif method in FROM_GRADIENTS:
-            found[method] = FROM_GRADIENTS[method](activations, grads, pairs)
-        elif method in FROM_SCORES:
-            with torch.no_grad():
-                found[method] = FROM_SCORES[method](images, activations, pairs, score, chunk=chunk)
-        else:
-            signs = None  # Approach 1 weighs no channel
-            if method == "ss-cam":
-                signs = signed_weights(model, weights, grads, pairs)
-            with torch.no_grad():
-                found[method] = sscam.ss_cam(
-                    images,
-                    activations,
-                    pairs,
-                    score,
-                    **{"weights": signs, "chunk": chunk, **SMOOTHED[method], **(smoothing or {})},
-                )
+    function = METHODS[check_known("method", name, METHODS)]
+    known = [k for k, p in inspect.signature(function).parameters.items() if p.kind == p.KEYWORD_ONLY]
+    if name in COSTLY:
+        known = [field.name for field in fields(sscam.Smoothing)]
+    for option in options:
+        check_known(f"option of {name}", option, known)
+    return partial(function, **options) if options else function
+
+
+def resolved(
+    methods: str | Method | Iterable | Mapping[str, object],
+    known: Mapping[str, Method] = METHODS,
+) -> dict[str, Method]:
+    """Return {name: method} of one method or several, each a name of `known` or a callable.
+
+    A callable's name is that of :func:`name_of`; a mapping names them itself. Raises ValueError for an unknown
+    name, for two of one name, for what is neither name nor callable, and if there is none.
+
+    >>> def my_own(query): ...
+    >>> list(resolved(["cam", my_own, method("ss-cam", draws=4)])), list(resolved({"mine": my_own}))
+    (['cam', 'my-own', 'ss-cam'], ['mine'])
+    """
+    if isinstance(methods, Mapping):
+        named = list(methods.items())
+    else:
+        several = [methods] if isinstance(methods, str) or callable(methods) else list(methods)
+        named = [(each if isinstance(each, str) else name_of(each), each) for each in several]
+    if not named:
+        raise ValueError(f"expected at least one method (valid: {', '.join(known)})")
+    found: dict[str, Method] = {}
+    for name, each in named:
+        if not isinstance(each, str) and not callable(each):
+            raise ValueError(f"expected a method's name or a callable, got {each!r} ({type(each).__name__})")
+        if name in found:
+            raise ValueError(
+                f"two methods are named {name!r}: give a mapping {{name: method}} that tells them apart"
+            )
+        if callable(each) and name in known and _plain(each) is not known[name]:
+            raise ValueError(f"expected a new name for a method of your own, got {name!r}, which is one of ours")
+        found[name] = known[check_known("method", each, known)] if isinstance(each, str) else each
     return found
 
 
-def _without_backward(method: str, activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
-    """Return a gradient method's maps [P, H, W] on a head that :mod:`cam_utils.methods.closed_forms` knows."""
-    every = torch.arange(len(pairs), device=activations.device)
-    own = Pairs(pairs.image, every, pairs.group)  # row p of the weights is that of pair p
-    if method in FROM_SUMS:
-        return FROM_SUMS[method](activations, head.summed, own)
-    if method == "grad-cam++":  # its weight is the same at every active pixel, and 0 at the others
-        once = head.weights[..., None, None] / activations[0, 0].numel()
-        return cams.grad_cam_pp(activations, once, pairs) * head.fraction[:, None, None]
-    if head.active is None:  # D-MinMax-Grad-CAM of a gradient that is the same at every pixel
-        return cams.d_minmax_cam(activations, head.weights, own)
-    found = activations.new_empty(len(pairs), *activations.shape[2:])
-    for group in pairs.group.unique():  # one set at a time: the gradients of all sets could be gigabytes
-        chosen = (pairs.group == group).nonzero()[:, 0]
-        part = Pairs(pairs.image[chosen], pairs.label[chosen], torch.zeros_like(chosen))
-        found[chosen] = cams.d_minmax_grad_cam(activations, head.gradients(chosen), part)
-    return found
+def name_of(function: Callable) -> str:
+    """Return a method's name: its own in METHODS, with or without options, else that of the function."""
+    plain = _plain(function)
+    own = next((name for name, known in METHODS.items() if known is plain), None)
+    return own or getattr(plain, "__name__", type(plain).__name__).replace("_", "-")
 
 
-def signed_weights(model: nn.Module, weights: Tensor | None, grads: Tensor, pairs: Pairs) -> Tensor:
-    """Return w of SS-CAM's Eq. 15: the head's weights, else those the model names, else Grad-CAM's (SPEC P3.b)."""
-    if weights is None and hasattr(model, "class_weights"):
-        weights = model.class_weights()
-    return weights[pairs.label] if weights is not None else grads.sum((-2, -1))
+def described(methods: Mapping[str, Method]) -> Described:
+    """Return what tells methods apart in a stored evaluation: names, and the options that they are given."""
+    return {
+        name: {k: fingerprint(v) if isinstance(v, Tensor) else v for k, v in getattr(each, "keywords", {}).items()}
+        for name, each in methods.items()
+    }
+
+
+def _plain(function: Callable) -> Callable:
+    return function.func if isinstance(function, partial) else function

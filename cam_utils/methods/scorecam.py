@@ -1,4 +1,4 @@
-"""Score-CAM and Ablation-CAM: channels weighted by what the score does when they are shown, or removed.
+"""Score-CAM: channels weighted by the score of the image that they show, and the masked forwards that it takes.
 
 The score is a callable `score(images [N, 3, h, w]) -> scores [N, L]` (probabilities in the papers). One masked
 forward scores all labels at once, so the cost of an image does not depend on how many labels are explained. SS-CAM
@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from cam_utils import maps
-from cam_utils.methods.cams import weighted_sum
+from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.pairs import Pairs
 
 Score = Callable[[Tensor], Tensor]
@@ -24,14 +23,13 @@ GPU_CHUNK = 64  # the first; doubled while memory lasts, but only while tensors 
 LARGEST_CHUNK = 1024
 
 
-def forwards(
+def batched_scores(
     score: Score,
     make: Callable[[Tensor], Tensor],
     count: int,
     *,
     like: Tensor,
     chunk: int | None,
-    progress: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (indices, score(make(indices))) for 0..count-1, `chunk` at a time.
 
@@ -44,23 +42,21 @@ def forwards(
         raise ValueError(f"expected chunk >= 1 (masked images per forward), got {chunk}")
     start = GPU_CHUNK if like.is_cuda else min(max(1, CPU_NUMBERS // like[0].numel()), LARGEST_CHUNK)
     size, grow, at = chunk or start, chunk is None and like.is_cuda, 0
-    with tqdm(total=count, desc="masked forwards", **({} if progress else {"disable": True})) as bar:
-        while at < count:
-            index = torch.arange(at, min(at + size, count))
-            try:
-                out = score(make(index).contiguous(memory_format=torch.channels_last))
-            except torch.cuda.OutOfMemoryError:
-                if size == 1:
-                    raise
-                torch.cuda.empty_cache()
-                size, grow = size // 2, False
-                continue
-            yield index, out
-            at += len(index)
-            bar.update(len(index))
-            if grow:
-                grow = 2 * size <= LARGEST_CHUNK and _room(like.device)
-                size = 2 * size if grow else size
+    while at < count:
+        index = torch.arange(at, min(at + size, count))
+        try:
+            out = score(make(index).contiguous(memory_format=torch.channels_last))
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            torch.cuda.empty_cache()
+            size, grow = size // 2, False
+            continue
+        yield index, out
+        at += len(index)
+        if grow:
+            grow = 2 * size <= LARGEST_CHUNK and _room(like.device)
+            size = 2 * size if grow else size
 
 
 def _room(device: torch.device) -> bool:
@@ -75,7 +71,7 @@ def moved(index: Tensor, like: Tensor) -> Tensor:
     return index.to(like.device, non_blocking=True)
 
 
-def shown(images: Tensor, image: Tensor, masks: Tensor) -> Tensor:
+def masked(images: Tensor, image: Tensor, masks: Tensor) -> Tensor:
     """Return images[image] * masks [N, 3, h, w], for images [B, 3, h, w] and masks [N, h, w] or [h, w]."""
     # Where all are of one image nothing is gathered: that takes more time than the product.
     one = not images.is_cuda and len(image) and bool((image == image[0]).all())
@@ -92,7 +88,7 @@ def channel_scores(
 ) -> Float[Tensor, "batch channels labels"]:
     """Return C_k = f(x * s(U(A^k))) of every channel and label (Wang et al. 2020, Eqs. 7-8 without baseline).
 
-    Masks are upsampled and forwarded `chunk` at a time (see :func:`forwards`) across the images of the batch, so
+    Masks are upsampled and forwarded `chunk` at a time (:func:`batched_scores`) across the images of the batch, so
     the extra memory is that of one chunk, whatever the number of channels. A channel that is zero everywhere adds
     nothing to any map: it is not forwarded and scores 0.
 
@@ -100,13 +96,13 @@ def channel_scores(
     """
     image, channel = activations.flatten(2).abs().amax(-1).nonzero(as_tuple=True)  # the live channels
 
-    def masked(index: Tensor) -> Tensor:
+    def made(index: Tensor) -> Tensor:
         index = moved(index, images)
         i, k = image[index], channel[index]
-        return shown(images, i, maps.minmax(maps.upsample(activations[i, k], images.shape[-2:])))
+        return masked(images, i, maps.minmax(maps.upsample(activations[i, k], images.shape[-2:])))
 
     scores = None
-    for index, out in forwards(score, masked, len(image), like=images, chunk=chunk):
+    for index, out in batched_scores(score, made, len(image), like=images, chunk=chunk):
         index = moved(index, images)
         if scores is None:
             scores = out.new_zeros(*activations.shape[:2], out.shape[1])
@@ -126,12 +122,11 @@ def score_cam(
 ) -> Float[Tensor, "pairs tall wide"]:
     """Return Score-CAM maps ReLU(sum_k C_k U(A^k)) at input resolution.
 
-    This is the form the MinMax-CAM authors ran: no softmax over channels and no baseline subtraction (SPEC h11).
-    U is linear, so the weighted sum is taken at feature resolution and upsampled once.
+    This is the form the MinMax-CAM authors ran: no softmax over channels and no baseline subtraction (deviation
+    dev-score-cam-form). U is linear, so the weighted sum is taken at feature resolution and upsampled once.
 
     >>> A = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])  # two channels; the score likes the right pixel
-    >>> pairs = Pairs(*torch.zeros(3, 1, dtype=torch.long))
-    >>> score_cam(torch.ones(1, 3, 1, 2), A, pairs, lambda x: x[:, 0, 0, 1:]).tolist()
+    >>> score_cam(torch.ones(1, 3, 1, 2), A, Pairs.one(), lambda x: x[:, 0, 0, 1:]).tolist()
     [[[0.0, 1.0]]]
     """
     alpha = channel_scores(images, activations, score, chunk=chunk)[pairs.image, :, pairs.label]  # [P, K]
@@ -141,40 +136,3 @@ def score_cam(
 def upsampled_sum(images: Tensor, activations: Tensor, alpha: Tensor, pairs: Pairs) -> Tensor:
     """Return ReLU(sum_k alpha_k U(A^k)) [P, h, w]: U is linear, so the sum is upsampled, and not every channel."""
     return maps.upsample(weighted_sum(activations, alpha.to(activations.dtype), pairs), images.shape[-2:]).relu()
-
-
-def ablation_cam(
-    activations: Float[Tensor, "batch channels height width"],
-    pairs: Pairs,
-    rest: Score,
-    *,
-    chunk: int | None = None,
-    progress: bool = False,
-) -> Float[Tensor, "pairs height width"]:
-    """Return Ablation-CAM: ReLU(sum_k alpha_k A^k), alpha_k = (S - S without channel k) / S (Desai et al. 2020).
-
-    `rest` maps activations [N, K, H, W] to scores [N, L]. One forward without a channel serves all labels of its
-    image. Where S is 0 the ratio is undefined: alpha is 0.
-
-    >>> A = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
-    >>> rest = lambda a: a[:, :1].sum((2, 3))  # reads the first channel only
-    >>> ablation_cam(A, Pairs(*torch.zeros(3, 1, dtype=torch.long)), rest).tolist()
-    [[[1.0, 2.0]]]
-    """
-    channels, whole = activations.shape[1], rest(activations)  # [B, L]
-    live = activations.flatten(2).abs().amax(-1).nonzero()  # without a channel of zeros nothing changes
-
-    def without(index: Tensor) -> Tensor:
-        image, channel = live[moved(index, live)].T
-        ablated = activations[image].clone()
-        ablated[torch.arange(len(image), device=image.device), channel] = 0
-        return ablated
-
-    drop = whole.new_zeros(len(whole), channels, whole.shape[1])
-    for index, out in forwards(rest, without, len(live), like=activations, chunk=chunk, progress=progress):
-        image, channel = live[moved(index, live)].T
-        drop[image, channel] = whole[image] - out
-    own = whole[pairs.image, pairs.label][:, None]
-    part = drop[pairs.image, :, pairs.label]
-    alpha = torch.where(own == 0, 0.0, part / torch.where(own == 0, 1.0, own))
-    return weighted_sum(activations, alpha.to(activations.dtype), pairs).relu()

@@ -8,13 +8,15 @@ channel's weight only through its sign.
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cam_utils import maps
-from cam_utils.methods.scorecam import Score, forwards, moved, shown, upsampled_sum
+from cam_utils.methods.scorecam import Score, batched_scores, masked, moved, upsampled_sum
 from cam_utils.names import check_known
 from cam_utils.pairs import Pairs
 
@@ -41,40 +43,11 @@ def sign_mask(
     return torch.where(sign > 0, scaled, torch.where(sign < 0, 1 - scaled, 0.0))
 
 
-def _unscaled_mask(activations: Tensor, sign: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return U(A) times the sign of its weight, whatever its range: the mask of Eq. 11 as it is printed."""
-    return maps.upsample(activations, size) * sign[:, None, None]
+@dataclass(frozen=True)
+class Smoothing:
+    """Which reading of SS-CAM is run; the defaults are those of Algorithm 1 (deviations page, section SS-CAM).
 
-
-_MASKS = {True: sign_mask, False: _unscaled_mask}  # by whether they are scaled
-
-
-def smoothed_weights(
-    images: Float[Tensor, "batch 3 tall wide"],
-    activations: Float[Tensor, "batch channels height width"],
-    pairs: Pairs,
-    score: Score,
-    *,
-    weights: Float[Tensor, "pairs channels"] | None = None,
-    draws: int = 10,
-    sigma: float = 4.0,
-    unit: float | Tensor = 1.0,
-    reduce: str = "max",
-    noise: str = "input",
-    scaled: bool = True,
-    rescore: bool = True,
-    softmax: bool = True,
-    baseline: Tensor | None = None,
-    seed: int | Sequence[int] = 0,
-    first: Float[Tensor, "pairs channels"] | None = None,
-    chunk: int | None = None,
-    progress: bool = False,
-) -> Float[Tensor, "pairs channels"]:
-    """Return SS-CAM's channel weights alpha (Naidu and Michael, Algorithm 1 by default).
-
-    Args:
-        score: probabilities (default of the paper) or logits of the images, all labels at once.
-        weights: w of Eq. 15, of which only the sign counts; None: all positive (Approach 1).
+    Attributes:
         draws: N, noisy copies per mask. sigma: their standard deviation, in steps of `unit` of the images' own
             values: 1 for normalised images, 1 / (255 std) [3, 1, 1] for a sigma on the 0-255 scale.
         reduce: "max" (Eq. 14) or "mean" (Eq. 9) over the draws.
@@ -86,93 +59,134 @@ def smoothed_weights(
         softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
         seed: of the noise, for all images or one for each (see :func:`image_seeds`). Every (channel, sign, draw) of
             a seed has noise of its own, whatever the chunk and the rest of the batch.
-        first: the scores of the noisy copies, where they are known from :func:`smoothed_scores` already.
-        chunk: masked images per forward; None: 8 at 224 px on a CPU, as many as fit on a GPU.
 
-    The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with `rescore`.
-    Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise, weights of another shape, or seeds that
-    are not one per image.
+    Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise.
     """
-    _check(pairs, activations, weights, draws, sigma, reduce, noise)
-    run = {"chunk": chunk, "progress": progress}
+
+    draws: int | float = 10  # of which whole numbers pass the check below
+    sigma: int | float = 4.0
+    unit: int | float | Tensor = 1.0
+    reduce: str = "max"
+    noise: str = "input"
+    scaled: bool = True
+    rescore: bool = True
+    softmax: bool = True
+    baseline: Tensor | None = None
+    seed: int | Sequence[int] = 0
+
+    def __post_init__(self) -> None:
+        check_known("reduce", self.reduce, REDUCE)
+        check_known("noise", self.noise, NOISE)
+        if not isinstance(self.draws, int) or self.draws < 1:
+            raise ValueError(f"expected draws (N) as a whole number, 1 or more, got {self.draws!r}")
+        if not self.sigma >= 0:
+            raise ValueError(f"expected sigma >= 0, got {self.sigma}")
+
+    def masks(self, activations: Tensor, sign: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the masks of channels [N, H, W] by the signs of their weights: s(U(w A)), or U(A) times the sign."""
+        if self.scaled:
+            return sign_mask(activations, sign, size)
+        return maps.upsample(activations, size) * sign[:, None, None]
+
+
+ALGORITHM_1 = Smoothing()
+APPROACH_1 = {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": False}  # the mean over noisy masks
+
+
+def smoothed_weights(
+    images: Float[Tensor, "batch 3 tall wide"],
+    activations: Float[Tensor, "batch channels height width"],
+    pairs: Pairs,
+    score: Score,
+    how: Smoothing = ALGORITHM_1,
+    *,
+    weights: Tensor | None = None,
+    first: Float[Tensor, "pairs channels"] | None = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "pairs channels"]:
+    """Return SS-CAM's channel weights alpha (Naidu and Michael, Algorithm 1 by default).
+
+    score: probabilities (default of the paper) or logits of the images, all labels at once. weights: w of Eq. 15
+    [P, K], of which only the sign counts; None: all positive (Approach 1). first: the scores of the noisy copies,
+    where they are known from :func:`smoothed_scores` already. chunk: masked images per forward.
+
+    The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with a second pass.
+    Raises ValueError for weights of another shape, or seeds that are not one per image.
+    """
+    signs = _signs(activations, pairs, weights, how.scaled)
     found = first
     if found is None:
-        how = {"draws": draws, "sigma": sigma, "unit": unit, "reduce": reduce, "noise": noise, "scaled": scaled}
-        found = smoothed_scores(images, activations, pairs, score, weights=weights, seed=seed, **how, **run)
-    if rescore:
-        signs = _signs(activations, pairs, weights, scaled)
-        found = _rescored(images, activations, pairs, score, signs, found, _MASKS[scaled], run)
-    blank = torch.zeros_like(images[:1]) if baseline is None else baseline[None].to(images)
+        found = smoothed_scores(images, activations, pairs, score, how, weights=weights, chunk=chunk)
+    if how.rescore:
+        found = _rescored(images, activations, pairs, score, how, signs, found, chunk)
+    blank = torch.zeros_like(images[:1]) if how.baseline is None else how.baseline[None].to(images)
     increase = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
-    return increase.softmax(1) if softmax else increase
+    return increase.softmax(1) if how.softmax else increase
 
 
 def smoothed_scores(
-    images: Tensor,
-    activations: Tensor,
+    images: Float[Tensor, "batch 3 tall wide"],
+    activations: Float[Tensor, "batch channels height width"],
     pairs: Pairs,
     score: Score,
+    how: Smoothing = ALGORITHM_1,
     *,
     weights: Tensor | None = None,
-    draws: int = 10,
-    sigma: float = 4.0,
-    unit: float | Tensor = 1.0,
-    reduce: str = "max",
-    noise: str = "input",
-    scaled: bool = True,
-    seed: int | Sequence[int] = 0,
     chunk: int | None = None,
-    progress: bool = False,
 ) -> Float[Tensor, "pairs channels"]:
     """Return the largest score (S_max of Algorithm 1), or the mean, over the noisy copies of every masked image.
 
     This is the first pass of :func:`smoothed_weights`, and nearly all of its work; arguments and errors are its.
     """
-    _check(pairs, activations, weights, draws, sigma, reduce, noise)
-    seeds = _seeds(seed, len(images))
-    channels, signs = activations.shape[1], _signs(activations, pairs, weights, scaled)
-    # A key per (image, channel, sign); what has no mask (sign 0) is one key per image.
-    channel = torch.where(signs == 0, 0, torch.arange(channels, device=images.device))
-    keys = (pairs.image[:, None] * channels + channel) * 3 + signs + 1
-    unique, inverse = keys.unique(return_inverse=True)  # [M], [P, K]
-    image, k, sign = unique // (3 * channels), unique // 3 % channels, unique % 3 - 1
-
-    copies = draws if sigma > 0 else 1  # without noise all draws are one
-    # What the noise of a mask is drawn by: its image's seed, and its channel and sign.
-    named = [(seeds[i], key) for i, key in zip(image.tolist(), (unique % (3 * channels)).tolist(), strict=True)]
-
-    def noisy(index: Tensor) -> Tensor:
-        first, last = int(index[0]) // copies, int(index[-1]) // copies  # the copies of a mask stand side by side
-        item = moved(index // copies, images)
-        of, names = image[item], [(*named[i // copies], i % copies) for i in index.tolist()]
-        if sigma and noise == "activation":
-            spread = sigma * _noise(activations[:, :1], names)[:, 0]
-            mask = _MASKS[scaled](activations[of, k[item]] + spread, sign[item], images.shape[-2:])
-            return shown(images, of, mask)
-        once = slice(first, last + 1)
-        mask = _MASKS[scaled](activations[image[once], k[once]], sign[once], images.shape[-2:])[item - first]
-        if not sigma:
-            return shown(images, of, mask)
-        spread = _noise(images, names)
-        if noise == "input":
-            step = torch.as_tensor(sigma * unit, dtype=images.dtype, device=images.device)
-            return torch.addcmul(shown(images, of, mask), spread, step)
-        spread = spread if noise == "mask" else spread[:, :1]
-        return images[of] * torch.add(mask[:, None], spread, alpha=sigma)
-
+    seeds = _seeds(how.seed, len(images))
+    signs = _signs(activations, pairs, weights, how.scaled)
+    # What has no mask (sign 0) is one item per image, whatever its channel.
+    channel = torch.where(signs == 0, 0, torch.arange(activations.shape[1], device=images.device))
+    items = torch.stack([pairs.image[:, None].expand_as(signs), channel, signs], -1).flatten(0, 1)
+    unique, inverse = items.unique(dim=0, return_inverse=True)  # [M, 3], [P K]
+    image, k, sign = unique.T
+    copies = how.draws if how.sigma > 0 else 1  # without noise all draws are one
+    keys = noise_key(k, sign).tolist()
+    named = [(seeds[i], key) for i, key in zip(image.tolist(), keys, strict=True)]
+    make = partial(_noisy, images, activations, how, copies, image, k, sign, named)
     reduced = None
-    count = len(unique) * copies
-    for index, out in forwards(score, noisy, count, like=images, chunk=chunk, progress=progress):
+    for index, out in batched_scores(score, make, len(unique) * copies, like=images, chunk=chunk):
         if reduced is None:
-            reduced = out.new_full((len(unique), out.shape[1]), -torch.inf if reduce == "max" else 0.0)
+            reduced = out.new_full((len(unique), out.shape[1]), -torch.inf if how.reduce == "max" else 0.0)
         item = moved(index // copies, out)[:, None].expand_as(out)
-        reduced.scatter_reduce_(0, item, out, "amax" if reduce == "max" else "sum")
-    reduced = reduced / copies if reduce == "mean" else reduced
-    return reduced[inverse, pairs.label[:, None]]
+        reduced.scatter_reduce_(0, item, out, "amax" if how.reduce == "max" else "sum")
+    reduced = reduced / copies if how.reduce == "mean" else reduced
+    return reduced[inverse.view_as(signs), pairs.label[:, None]]
+
+
+def _noisy(images, activations, how: Smoothing, copies: int, image, k, sign, named: list, index: Tensor) -> Tensor:
+    """Return the noisy copies `index` of the masked images; the copies of an item stand side by side."""
+    item = moved(index // copies, images)
+    of, names = image[item], [(*named[i // copies], i % copies) for i in index.tolist()]
+    size = images.shape[-2:]
+    if how.sigma and how.noise == "activation":
+        spread = how.sigma * _noise(activations[:, :1], names)[:, 0]
+        return masked(images, of, how.masks(activations[of, k[item]] + spread, sign[item], size))
+    first, last = int(index[0]) // copies, int(index[-1]) // copies
+    once = slice(first, last + 1)  # a mask is made once for all of its copies
+    mask = how.masks(activations[image[once], k[once]], sign[once], size)[item - first]
+    if not how.sigma:
+        return masked(images, of, mask)
+    spread = _noise(images, names)
+    if how.noise == "input":
+        step = torch.as_tensor(how.sigma * how.unit, dtype=images.dtype, device=images.device)
+        return torch.addcmul(masked(images, of, mask), spread, step)
+    spread = spread if how.noise == "mask" else spread[:, :1]
+    return images[of] * torch.add(mask[:, None], spread, alpha=how.sigma)
 
 
 def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None, scaled: bool) -> Tensor:
     """Return the signs of the weights [P, K], 0 for channels without a mask: constant ones, or those of zeros."""
+    wanted = (len(pairs), activations.shape[1])
+    if weights is not None and tuple(weights.shape) != wanted:
+        raise ValueError(f"expected weights [P, K] = {list(wanted)}, got {list(weights.shape)}")
+    if activations.shape[-1] * activations.shape[-2] < 2:
+        raise ValueError(f"expected activations with spatial extent, got {tuple(activations.shape)}")
     flat = activations.flatten(2)
     low, high = flat.amin(-1), flat.amax(-1)
     constant = ((low == high) if scaled else (low == 0) & (high == 0))[pairs.image]
@@ -180,17 +194,17 @@ def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None, scaled: bo
     return torch.where(constant, 0, signs)
 
 
-def _rescored(images, activations, pairs, score: Score, signs: Tensor, scale: Tensor, mask_of, run: dict) -> Tensor:
+def _rescored(images, activations, pairs, score: Score, how: Smoothing, signs, scale, chunk) -> Tensor:
     """Return the scores [P, K] of scale * masked image: the second pass of Algorithm 1, each pair's own."""
     found = score(torch.zeros_like(images[:1]))[0, pairs.label][:, None].expand_as(scale).clone()
     live = signs.nonzero()  # a channel without a mask shows nothing
 
     def scaled(index: Tensor) -> Tensor:
         p, c = live[moved(index, images)].T
-        mask = mask_of(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])
-        return shown(images, pairs.image[p], mask * scale[p, c][:, None, None].to(images.dtype))
+        mask = how.masks(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])
+        return masked(images, pairs.image[p], mask * scale[p, c][:, None, None].to(images.dtype))
 
-    for index, out in forwards(score, scaled, len(live), like=images, **run):
+    for index, out in batched_scores(score, scaled, len(live), like=images, chunk=chunk):
         p, c = live[moved(index, images)].T
         found[p, c] = out.gather(1, pairs.label[p][:, None])[:, 0]
     return found
@@ -205,6 +219,17 @@ def image_seeds(seed: int, ids: Sequence[str]) -> list[int]:
     True
     """
     return [zlib.crc32(f"{seed} {name}".encode()) for name in ids]
+
+
+def noise_key(channel, sign):
+    """Return the number that the noise of a channel's mask is drawn by: a mask and its inverse have one each.
+
+    channel, sign: integers or tensors of them, sign -1, 0 or 1.
+
+    >>> noise_key(0, -1), noise_key(0, 1), noise_key(5, 1)
+    (0, 2, 17)
+    """
+    return 3 * channel + sign + 1
 
 
 def draw_noise(images: Tensor, seed: int, key: int, draw: int, *, out: Tensor | None = None) -> Tensor:
@@ -240,37 +265,26 @@ def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
     return seeds
 
 
-def _check(pairs, activations, weights, draws, sigma, reduce, noise) -> None:
-    check_known("reduce", reduce, REDUCE)
-    check_known("noise", noise, NOISE)
-    if not isinstance(draws, int) or draws < 1:
-        raise ValueError(f"expected draws (N) as a whole number, 1 or more, got {draws!r}")
-    if not sigma >= 0:
-        raise ValueError(f"expected sigma >= 0, got {sigma}")
-    wanted = (len(pairs), activations.shape[1])
-    if weights is not None and tuple(weights.shape) != wanted:
-        raise ValueError(f"expected weights [P, K] = {list(wanted)}, got {list(weights.shape)}")
-    if activations.shape[-1] * activations.shape[-2] < 2:
-        raise ValueError(f"expected activations with spatial extent, got {tuple(activations.shape)}")
-
-
 def ss_cam(
     images: Float[Tensor, "batch 3 tall wide"],
     activations: Float[Tensor, "batch channels height width"],
     pairs: Pairs,
     score: Score,
-    **options,
+    how: Smoothing = ALGORITHM_1,
+    *,
+    weights: Tensor | None = None,
+    chunk: int | None = None,
 ) -> Float[Tensor, "pairs tall wide"]:
     """Return SS-CAM maps ReLU(sum_k alpha_k U(A^k)) at input resolution (Eq. 13; Naidu and Michael).
 
-    Options: those of :func:`smoothed_weights`, which gives alpha. A channel of negative weight is scored by its
-    inverted mask, and enters the sum with +A all the same, as printed.
+    Alpha is that of :func:`smoothed_weights`, which says what the options are. A channel of negative weight is
+    scored by its inverted mask, and enters the sum with +A all the same, as printed.
 
     >>> A = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
-    >>> pairs = Pairs(*torch.zeros(3, 1, dtype=torch.long))
     >>> score = lambda x: x[:, 0, 0, 1:]  # likes the right pixel
-    >>> ss_cam(torch.ones(1, 3, 1, 2), A, pairs, score, sigma=0.0, rescore=False, softmax=False).tolist()
+    >>> how = Smoothing(sigma=0.0, rescore=False, softmax=False)
+    >>> ss_cam(torch.ones(1, 3, 1, 2), A, Pairs.one(), score, how).tolist()
     [[[0.0, 1.0]]]
     """
-    alpha = smoothed_weights(images, activations, pairs, score, **options)
+    alpha = smoothed_weights(images, activations, pairs, score, how, weights=weights, chunk=chunk)
     return upsampled_sum(images, activations, alpha, pairs)

@@ -7,6 +7,7 @@ therefore never touch the backbone, and the caller's model keeps its mode, its `
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -215,3 +216,29 @@ def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
             "the same"
         )
     return found[-1]
+
+
+_LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
+
+
+def default_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    """Return the layer that maps are read from: `model.features` if it gives one, else :func:`last_spatial_layer`.
+
+    images: [B, 3, h, w] as the model expects them; of these the first is run, once per model. Raises as
+    :func:`last_spatial_layer`.
+    """
+    known = _LAYERS.get(model)
+    if known is None or all(known is not module for module in modules_of(model)):
+        _LAYERS[model] = known = _found_layer(model, images[:1])
+    return known
+
+
+def _found_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    features = getattr(model, "features", None)
+    if isinstance(features, nn.Module):
+        try:
+            if has_map(capture(model, images, features).activations, images):
+                return features
+        except ValueError:  # it gives no map at all, or runs twice
+            pass
+    return last_spatial_layer(model, images)

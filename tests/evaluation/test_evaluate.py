@@ -1,11 +1,11 @@
 """The pass over a dataset: against the protocol written as loops, killed and resumed, and its front door."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from cam_utils import data, maps
-from cam_utils.evaluation import evaluate, store
+from cam_utils.evaluation import evaluate
 from cam_utils.methods import cams
+from cam_utils.methods import registry
 from cam_utils.networks import models, predictions
 
 
@@ -101,11 +102,12 @@ def test_batch_size_and_chunk_change_nothing(model, scenes):
 
 WORKER = """
 import sys, torch
-from cam_utils import data, evaluate, models
+from cam_utils import data, evaluate
+from cam_utils.networks import models
 torch.set_num_threads(1)
 model = models.build("digits", 10, seed=1, bias=0.3)
 scenes = data.load("digits", "val", n=40)
-evaluate.evaluate(model, scenes, ["cam", "score-cam"], folder=sys.argv[1], batch_size=2, progress=False)
+evaluate(model, scenes, ["cam", "score-cam"], folder=sys.argv[1], batch_size=2, progress=False)
 print("finished")
 """
 
@@ -120,19 +122,19 @@ def test_killed_in_the_middle_and_started_again_gives_the_same_table(tmp_path):
     for wanted in (2, 5):
         process = start(killed)
         deadline = time.time() + 120
-        while len(list(killed.glob("parts/*.parquet"))) < wanted and time.time() < deadline:
+        while len(list(killed.glob("*/parts/*.parquet"))) < wanted and time.time() < deadline:
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-        assert not (killed / "pairs.parquet").exists()
-        assert wanted <= len(list(killed.glob("parts/*.parquet"))) < 20
+        assert not list(killed.glob("*/pairs.parquet"))
+        assert wanted <= len(list(killed.glob("*/parts/*.parquet"))) < 20
     last = start(killed)
     assert b"finished" in last.communicate(timeout=240)[0]
-    tables = [pd.read_parquet(tmp_path / name / "pairs.parquet") for name in ("whole", "killed")]
+    tables = [pd.read_parquet(*(tmp_path / name).glob("*/pairs.parquet")) for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*tables, rtol=1e-6)
     assert not tables[1].duplicated(["image_index", "label", "method", "in_predicted"]).any()
-    assert not list(killed.rglob("*.partial")) and not list(killed.glob("parts/*"))
+    assert not list(killed.rglob("*.partial")) and not list(killed.glob("*/parts/*"))
 
 
 def test_a_resumed_run_does_not_redo_a_complete_part(model, scenes, tmp_path, monkeypatch):
@@ -150,15 +152,21 @@ def test_a_resumed_run_does_not_redo_a_complete_part(model, scenes, tmp_path, mo
     monkeypatch.setattr(evaluate, "evaluate_batch", lambda *a, **o: done.append(a[1].ids) or original(*a, **o))
     table = evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, batch_size=6, progress=False)
     assert [name for ids in done for name in ids] == scenes.ids
-    pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "pairs.parquet"))
+    pd.testing.assert_frame_equal(table, pd.read_parquet(*tmp_path.glob("*/pairs.parquet")))
 
 
-def test_a_folder_of_another_evaluation_is_refused(model, scenes, tmp_path):
-    evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, progress=False)
-    with pytest.raises(
-        ValueError, match=r"rows of another evaluation \(different: methods\); choose another folder"
-    ):
-        evaluate.evaluate(model, scenes, ["grad-cam"], folder=tmp_path, progress=False)
+def test_two_evaluations_in_one_folder_never_mix(model, scenes, tmp_path):
+    """Started at once in one folder they wrote one table before: now each has a subfolder of its own."""
+    few = data.Drawn(scenes, 8)
+    other = models.build("digits", 10, seed=9).eval()
+    how = {"folder": tmp_path, "batch_size": 2, "explained": "annotated", "progress": False}
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(evaluate.evaluate, net, few, ["cam"], **how) for net in (model, other)]
+        tables = [each.result() for each in waiting]
+    for net, table in zip((model, other), tables, strict=True):
+        alone = evaluate.evaluate(net, few, ["cam"], **(how | {"folder": None}))
+        pd.testing.assert_frame_equal(table, alone, rtol=1e-4, atol=1e-6)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_model_for_other_classes_is_refused(scenes):
@@ -168,12 +176,13 @@ def test_a_model_for_other_classes_is_refused(scenes):
 
 SHARD = """
 import sys, torch
-from cam_utils import data, evaluate, models
+from cam_utils import data, evaluate
+from cam_utils.networks import models
 torch.set_num_threads(1)
 model = models.build("digits", 10, seed=1, bias=0.3)
 scenes = data.load("digits", "val", n=20)
 i = int(sys.argv[2])
-rows = evaluate.evaluate(model, scenes, ["cam"], folder=sys.argv[1], batch_size=3, shard=(i, 2), progress=False)
+rows = evaluate(model, scenes, ["cam"], folder=sys.argv[1], batch_size=3, shard=(i, 2), progress=False)
 assert len(rows) and (rows["image_index"] // 3 % 2 == i).all()
 """
 
@@ -181,26 +190,15 @@ assert len(rows) and (rows["image_index"] // 3 % 2 == i).all()
 def test_two_processes_share_an_evaluation_and_every_pair_is_there_once(tmp_path):
     started = [subprocess.Popen([sys.executable, "-c", SHARD, str(tmp_path), str(i)]) for i in range(2)]
     assert [process.wait(timeout=240) for process in started] == [0, 0]
-    together = store.gather(tmp_path)
-    scenes = data.load("digits", "val", n=20)
-    alone = evaluate.evaluate(
-        models.build("digits", 10, seed=1, bias=0.3), scenes, ["cam"], batch_size=3, progress=False
-    )
+    scenes, network = data.load("digits", "val", n=20), models.build("digits", 10, seed=1, bias=0.3)
+    how = {"batch_size": 3, "progress": False}
+    parts = sorted(file.stat().st_mtime_ns for file in tmp_path.glob("*/parts/*"))
+    together = evaluate.evaluate(network, scenes, ["cam"], folder=tmp_path, **how)
+    assert len(parts) == 7 and not list(tmp_path.glob("*/parts/*")), "all parts were there, and became the table"
+    alone = evaluate.evaluate(network, scenes, ["cam"], **how)
+    own = evaluate.evaluate(network, scenes, ["cam"], folder=tmp_path, shard=(1, 2), **how)
+    assert set(own["image_index"] // 3 % 2) == {1}, "of a finished table a shard gets its own rows"
     pd.testing.assert_frame_equal(together, alone, rtol=1e-4, atol=1e-6)
-
-
-def test_gathering_names_the_parts_that_are_missing_or_twice(model, scenes, tmp_path):
-    evaluate.evaluate(model, scenes, ["cam"], folder=tmp_path, batch_size=4, shard=(1, 2), progress=False)
-    with pytest.raises(ValueError, match=r"lacks 3 of 6 parts: 0, 2, 4; run their shards"):
-        store.gather(tmp_path)
-    parts = tmp_path / "parts"
-    for i in (0, 2, 4):
-        shutil.copy(parts / "000001.parquet", parts / f"{i:06d}.parquet")
-    with pytest.raises(ValueError, match="more than once"):
-        store.gather(tmp_path)
-    assert not (tmp_path / "pairs.parquet").exists()
-    with pytest.raises(FileNotFoundError, match="no evaluation in"):
-        store.gather(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("shard", "folder"), [((2, 2), "here"), ((0, 2), None)])
@@ -209,51 +207,44 @@ def test_a_shard_that_is_none_is_refused(model, scenes, shard, folder):
         evaluate.evaluate(model, scenes, ["cam"], shard=shard, folder=folder)
 
 
-def test_ss_cams_options_reach_it_and_are_part_of_the_plan(model, scenes, tmp_path):
-    def run(folder, **smoothing):
-        return evaluate.evaluate(
-            model, data.Drawn(scenes, 2), ["ss-cam"], smoothing=smoothing, folder=folder, progress=False
-        )
+def test_a_methods_options_reach_it_and_are_part_of_the_plan(model, scenes, tmp_path):
+    few = data.Drawn(scenes, 2)
 
-    plain = run(None, draws=1, sigma=0.0)
-    assert not np.allclose(plain["p_masked"], run(None, draws=1, sigma=0.5, softmax=False)["p_masked"])
-    run(tmp_path, draws=1)
-    with pytest.raises(ValueError, match="different: smoothing"):
-        run(tmp_path, draws=2)
+    def run(folder, **options):
+        return evaluate.evaluate(model, few, [registry.method("ss-cam", **options)], folder=folder, progress=False)
+
+    plain = run(tmp_path, draws=1, sigma=0.0)
+    other = run(tmp_path, draws=1, sigma=0.5, softmax=False)
+    assert set(plain["method"]) == {"ss-cam"} and not np.allclose(plain["p_masked"], other["p_masked"])
+    pd.testing.assert_frame_equal(run(tmp_path, draws=1, sigma=0.0), plain)
+    assert len(list(tmp_path.glob("*/pairs.parquet"))) == 2, "two evaluations in one folder stay two"
 
 
-def test_an_extra_method_gets_every_column_and_sees_the_sets(model, scenes):
-    def minmax(network, images, pairs):
-        return cams.minmax_cam(network.features(images), network.head.weight, pairs)
+def minmax(query):
+    weights = query.model.head.weight
+    return cams.minmax_cam(query.model.features(query.images), weights, query.pairs)
 
-    table = evaluate.evaluate(model, scenes, ["minmax-cam"], extra={"mine": minmax}, progress=False)
+
+def test_a_method_of_ones_own_gets_every_column_and_sees_the_sets(model, scenes):
+    table = evaluate.evaluate(model, scenes, {"minmax-cam": "minmax-cam", "mine": minmax}, progress=False)
     own, mine = (table[table["method"] == name].drop(columns="method") for name in ("minmax-cam", "mine"))
     pd.testing.assert_frame_equal(own.reset_index(drop=True), mine.reset_index(drop=True), atol=1e-5)
     assert len(mine) > 24
 
 
 @pytest.mark.parametrize(
-    ("extra", "message"),
+    ("methods", "message"),
     [
-        ({"cam": lambda model, x, pairs: x[pairs.image, 0]}, "expected a new name for an extra method, got 'cam'"),
-        (
-            {"mine": lambda model, x, pairs: x[pairs.image]},
-            r"expected finite maps \(\d+,H,W\) from .* mine, got \(",
-        ),
-        (
-            {"mine": lambda model, x, pairs: x[:1, 0] * torch.nan},
-            r"expected finite maps .* from .* mine, got \(1, ",
-        ),
-        ({"mine": lambda model, x, pairs: None}, "from the extra method mine, got NoneType"),
+        ({"cam": lambda query: query.images[query.pairs.image, 0]}, "expected a new name for a method of your own"),
+        ({"mine": lambda query: query.images[query.pairs.image]}, r"expected finite maps .* mine, got \("),
+        ({"mine": lambda query: query.images[:1, 0] * torch.nan}, r"expected finite maps .* mine, got \(1, "),
+        ({"mine": lambda query: query.images.sum(1).tolist()}, "from the method mine, got list"),
+        ([minmax, minmax], "two methods are named 'minmax'"),
+        (["camm"], "unknown method 'camm'; did you mean 'cam'"),
+        ([3], "expected a method's name or a callable, got 3"),
+        ([], "expected at least one method"),
     ],
 )
-def test_an_extra_method_that_gives_no_maps_is_named(model, scenes, extra, message):
+def test_what_is_no_method_or_gives_no_maps_is_named(model, scenes, methods, message):
     with pytest.raises(ValueError, match=message):
-        evaluate.evaluate(model, scenes, ["cam"], extra=extra, progress=False)
-
-
-def test_extra_methods_are_part_of_the_plan(model, scenes, tmp_path):
-    few, extra = data.Drawn(scenes, 2), {"mine": lambda model, x, pairs: x[pairs.image, 0]}
-    evaluate.evaluate(model, few, ["cam"], folder=tmp_path, extra=extra, progress=False)
-    with pytest.raises(ValueError, match="different: methods"):
-        evaluate.evaluate(model, few, ["cam"], folder=tmp_path, progress=False)
+        evaluate.evaluate(model, scenes, methods, progress=False)

@@ -10,10 +10,11 @@ from scipy import ndimage
 from torch import nn
 
 from cam_utils import data, files, maps, runs
-from cam_utils.evaluation import evaluate, sanity
+from cam_utils.evaluation import sanity
 from cam_utils.files import fingerprint
 from cam_utils.methods import cams
-from cam_utils.networks import models
+from cam_utils.methods.query import ask
+from cam_utils.networks import models, predictions
 from cam_utils.pairs import Pairs, pairs_of
 
 
@@ -85,13 +86,15 @@ def test_parts_that_cannot_be_randomised_are_named(model):
 def test_the_controls_are_what_they_say():
     images = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pairs = Pairs(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]))
-    centre = sanity.centred_gaussian(images, pairs)
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+    asked = ask(net, images, pairs, layer=net[0])
+    centre = sanity.centred_gaussian(asked)
     assert centre.shape == (3, 20, 30) and torch.equal(centre[0], centre[2])
     torch.testing.assert_close(centre, centre.flip(1, 2))
     torch.testing.assert_close(
         centre[0, 0, 0] / centre[0, 0, 14], torch.exp(torch.tensor(-(14.5**2 - 0.5**2) / 112.5)).double()
     )
-    edges = sanity.sobel(images, pairs)
+    edges = sanity.sobel(asked)
     grey = images.mean(1).numpy()
     for row, image in enumerate(pairs.image.tolist()):
         across, down = (ndimage.sobel(grey[image], axis, mode="nearest") for axis in (1, 0))
@@ -197,5 +200,5 @@ def test_the_committed_network_on_permuted_labels_has_learned_how_frequent_label
     network, path = runs.trained(sanity.permuted(load, 0), network="digits", head="linear", seed=0)
     assert path.parent == files.DATA / "checkpoints", "the sanity checks' own network is committed"
     scenes = load("val")
-    p = evaluate.predict(network, scenes)
+    p = predictions.predict(network, scenes)
     assert (p.mean(0) - scenes.labels.mean(0)).abs().max() < 0.1 and p.max() < 0.5

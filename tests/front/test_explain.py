@@ -7,9 +7,10 @@ import torchvision
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from cam_utils.front import model_loading
 from cam_utils.front.explain import explain
-from cam_utils.methods import registry
-from cam_utils.pairs import pairs_of
+from cam_utils.methods import query, registry
+from cam_utils.networks import capture
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,9 @@ def test_explain_mixed_label_counts_equals_one_image_at_a_time(model):
 def test_explain_predicts_when_no_labels_are_given(model):
     images = torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     found = explain(model, images)
-    assert torch.equal(found.scores > 0.5, _present(found, images))
-    softmax = explain(model, images, scores="softmax")
-    assert softmax.pairs.label.tolist() == softmax.scores.argmax(1).tolist()
+    assert torch.equal(found.probabilities > 0.5, _present(found, images))
+    softmax = explain(model, images, activation="softmax")
+    assert softmax.pairs.label.tolist() == softmax.probabilities.argmax(1).tolist()
 
 
 def _present(found, images):
@@ -60,16 +61,23 @@ def test_a_photo_stored_sideways_is_explained_upright(model, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to see it upright
     photo.rotate(90, expand=True).save(tmp_path / "sideways.png", exif=exif)
-    upright = explain(model, photo, [[1]]).scores
-    torch.testing.assert_close(explain(model, tmp_path / "sideways.png", [[1]]).scores, upright)
+    upright = explain(model, photo, [[1]]).probabilities
+    torch.testing.assert_close(explain(model, tmp_path / "sideways.png", [[1]]).probabilities, upright)
 
 
-def test_activations_without_channels_first_are_refused(photo):
-    network = torchvision.models.swin_t(weights=None)
-    with pytest.raises(
-        ValueError, match=r"expected activations \(B,K,H,W\) with channels first, got \(1, 7, 7, 768\)"
-    ):
-        explain(network, photo, [[1]])
+def test_one_rule_finds_the_layer_of_features_with_channels_last(photo):
+    """Swin's `features` gives (1, 7, 7, 768): the layer is the permutation behind it, for all entrances alike."""
+    network = torchvision.models.swin_t(weights=None).eval()
+    found = explain(network, photo, [[1]])
+    name, layer = model_loading.find_layer(network, torch.zeros(1, 3, 224, 224))
+    assert found.layer is layer is network.permute and name == "permute"
+    with pytest.raises(ValueError, match=r"with channels first, got \(1, 7, 7, 768"):
+        explain(network, photo, [[1]], layer=network.features)
+
+
+def test_with_no_label_above_the_threshold_the_most_probable_is_explained(model):
+    found = explain(model, torch.randn(2, 3, 96, 96), threshold=1.0)
+    assert found.pairs.label.tolist() == found.probabilities.argmax(1).tolist()
 
 
 def test_bad_input_to_explain_is_named(model, photo, tmp_path):
@@ -88,8 +96,7 @@ def test_bad_input_to_explain_is_named(model, photo, tmp_path):
         ((images, [[1]]), {}, "one list of labels for each of the 2 images, got 1"),
         ((images, [[1], [10]]), {}, r"expected labels in 0..9 for image 1, got \[10\]"),
         ((images, torch.ones(2, 3, dtype=torch.bool)), {}, r"expected labels \(B,L\) = \(2, 10\), got \(2, 3\)"),
-        ((images,), {"threshold": 1.0}, "no label of any image has p > 1.0"),
-        ((images, [[1], [2]]), {"scores": "sigmod"}, "unknown score function 'sigmod'; did you mean 'sigmoid'"),
+        ((images, [[1], [2]]), {"activation": "sigmod"}, "unknown activation 'sigmod'; did you mean 'sigmoid'"),
     ]
     for arguments, options, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -121,15 +128,15 @@ def test_explain_needs_no_gradients_of_the_model_and_leaves_it(model):
     found = explain(model, torch.randn(1, 3, 96, 96), [[1, 2]], method="score-cam")
     assert not found.maps.requires_grad and all(p.grad is None for p in model.parameters())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert len(pairs_of(torch.ones(1, 2, dtype=torch.bool))) == len(found.pairs)
+    assert found.pairs.label.tolist() == [1, 2] and found.maps.shape == (2, 96, 96)
 
 
-@pytest.mark.parametrize("method", sorted(registry.FROM_GRADIENTS))
+@pytest.mark.parametrize("method", sorted(name for name in registry.METHODS if "grad" in name))
 def test_the_closed_forms_of_a_linear_head_equal_the_backward(photo, method, monkeypatch):
     torch.manual_seed(0)
     network = torchvision.models.resnet18(weights=None).eval()
     fast = explain(network, photo, [[3, 5, 900]], method=method).maps
-    monkeypatch.setattr(registry, "linear_head", lambda *_: None)
+    monkeypatch.setattr(query, "linear_head", lambda *_: None)
     slow = explain(network, photo, [[3, 5, 900]], method=method).maps
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-5)
 
@@ -137,5 +144,5 @@ def test_the_closed_forms_of_a_linear_head_equal_the_backward(photo, method, mon
 def test_the_layer_is_looked_for_once_per_model(photo, monkeypatch):
     network = torchvision.models.resnet18(weights=None).eval()
     first = explain(network, photo, [[3]]).layer
-    monkeypatch.setitem(explain.__globals__, "last_spatial_layer", lambda *_: pytest.fail("looked for again"))
+    monkeypatch.setattr(capture, "last_spatial_layer", lambda *_: pytest.fail("looked for again"))
     assert explain(network, photo, [[3]]).layer is first is network.layer4

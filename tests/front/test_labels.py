@@ -3,9 +3,8 @@
 import json
 
 import pytest
-import torch
 
-from cam_utils.front.labels import class_names, label_indices, predicted
+from cam_utils.front.labels import class_names, label_indices
 from cam_utils.front.model_loading import imagenet_classes
 
 
@@ -54,10 +53,3 @@ def test_labels_are_found_by_name_and_index_and_a_wrong_one_names_the_nearest():
         label_indices([1000], names)
     with pytest.raises(ValueError, match="unknown label True"):
         label_indices([True], names)
-
-
-def test_the_predicted_labels_of_a_picture():
-    p = torch.tensor([0.2, 0.6, 0.6, 0.9])
-    assert predicted(p, scores="sigmoid", top=1) == [3, 1, 2]  # `top` is for softmax scores
-    assert predicted(p, scores="sigmoid", threshold=0.95) == [3]  # none is above: the most probable one
-    assert predicted(p, scores="softmax", top=2) == [3, 1]

@@ -12,7 +12,8 @@ from torch import nn
 from cam_utils import maps
 from cam_utils.front import model_loading
 from cam_utils.front.explain import explain
-from cam_utils.methods.registry import FROM_WEIGHTS, METHODS, SMOOTHED, cams
+from cam_utils.methods import cams
+from cam_utils.methods.registry import COSTLY, METHODS, NEEDS_LINEAR_HEAD
 from cam_utils.networks import models
 from cam_utils.networks.capture import capture, head_gradients, last_spatial_layer
 
@@ -176,7 +177,7 @@ def test_a_swin_transformer_is_pooling_and_one_layer_behind_its_permutation():
     net = model_loading.load_model("swin_t").model
     _, layer = model_loading.find_layer(net, pictures(size=64))
     methods, reasons = model_loading.allowed(net, pictures(size=64), layer)
-    assert set(FROM_WEIGHTS) < set(methods) and set(reasons) == set(SMOOTHED)
+    assert set(NEEDS_LINEAR_HEAD) < set(methods) and set(reasons) == set(COSTLY)
     found = explain(net, pictures(size=64), [[3, 5]], method="cam", layer=layer)
     captured = capture(net, pictures(size=64), layer, grads=True)
     grads = head_gradients(captured, found.pairs)  # an ordinary backward, without the closed form
@@ -237,21 +238,10 @@ def test_methods_that_the_head_does_not_allow_are_named_with_the_reason():
     net = model_loading.load_model("alexnet").model
     methods, reasons = model_loading.allowed(net, pictures(size=96), net.features)
     assert set(methods) | set(reasons) == set(METHODS) and not set(methods) & set(reasons)
-    assert set(reasons) == {*FROM_WEIGHTS, *SMOOTHED}
+    assert set(reasons) == {*NEEDS_LINEAR_HEAD, *COSTLY}
     assert "minmax-grad-cam" in reasons["minmax-cam"] and "named in `methods`" in reasons["ss-cam"]
     assert model_loading.allowed(net, pictures(size=96), net.features, ["ss-cam", "cam"])[0] == ["ss-cam"]
     with pytest.raises(ValueError, match="none of the methods can be used: cam needs global average pooling"):
         model_loading.allowed(net, pictures(size=96), net.features, ["cam"])
     with pytest.raises(ValueError, match="unknown method 'camm'; did you mean 'cam'"):
         model_loading.allowed(net, pictures(size=96), net.features, ["camm"])
-
-
-def test_the_scores_are_those_that_explain_returns(model):
-    images = pictures(2, 96)
-    for net, expected in ((model, "sigmoid"), (model_loading.load_model("squeezenet1_0").model, "softmax")):
-        kind, score = model_loading.probabilities(net)
-        assert kind == expected
-        with torch.no_grad():
-            torch.testing.assert_close(score(images), explain(net, images, [[1], [1]], method="grad-cam").scores)
-    with pytest.raises(ValueError, match="unknown score function 'sigmod'"):
-        model_loading.probabilities(model, "sigmod")

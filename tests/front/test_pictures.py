@@ -89,7 +89,7 @@ def test_an_overlay_lies_exactly_on_its_picture_also_if_that_is_stored_sideways(
         picture = picture.rotate(90, expand=True)
     picture.save(tmp_path / "a.png", exif=exif)
     assert torch.equal(upright(tmp_path / "a.png"), shown)
-    found = explain(Brightness(), tmp_path / "a.png", [[0]], method="cam", scores="softmax", size=96)
+    found = explain(Brightness(), tmp_path / "a.png", [[0]], method="cam", activation="softmax", size=96)
     mask = unfit(found.maps, 48, 96)[0]
     torch.testing.assert_close(mask, shown[0] / 250)  # the bars are 0, so brightness is divided by its maximum
     (file,) = overlays.save_overlays(
@@ -178,7 +178,7 @@ def test_the_scores_of_a_map_by_hand():
     def score(images):
         return torch.stack([images.mean((1, 2, 3)), 1 - images.mean((1, 2, 3))], 1)
 
-    found = explain(Brightness(), x, [[0]], method="cam")._replace(scores=score(x))
+    found = explain(Brightness(), x, [[0]], method="cam")._replace(probabilities=score(x))
     found = found._replace(maps=torch.full((1, 4, 4), 0.5))  # half of it on the bars
     values = {name: round(float(value), 6) for name, value in overlays.map_scores(score, x, found, (2, 4)).items()}
     assert values == {
@@ -219,16 +219,16 @@ def test_the_chapter_explains_real_photographs(shared, squeezenet_weights, china
     assert Image.open(tmp_path / "run" / "overlays" / by.loc["turned.png"]["file"].iloc[0]).size == china.size
     # One row, computed here from the parts.
     model = models.pretrained("squeezenet1_0", squeezenet_weights)
-    found = explain(model, folder / "china.PNG", [[442]], method="grad-cam", scores="softmax")
+    found = explain(model, folder / "china.PNG", [[442]], method="grad-cam", activation="softmax")
     x = model.preprocess(
         fit(upright(folder / "china.PNG"), torch.zeros(0, 4), torch.zeros(0), 224, "letterbox")[0]
     )[None]
     with torch.no_grad():
         kept = model(x * found.maps).softmax(1)
     row = by.loc["china.PNG", 442, "grad-cam"]
-    assert row["p"] == pytest.approx(float(found.scores[0, 442]), rel=1e-3)
+    assert row["p"] == pytest.approx(float(found.probabilities[0, 442]), rel=1e-3)
     assert row["p_map"] == pytest.approx(float(kept[0, 442]), rel=1e-2, abs=1e-4)
-    drop = metrics.average_drop(found.scores, kept, torch.tensor([442]))
+    drop = metrics.average_drop(found.probabilities, kept, torch.tensor([442]))
     assert row["average_drop"] == pytest.approx(float(drop), rel=1e-2)
     assert float(maps.minmax(found.maps).max()) == 1
     text = "".join(

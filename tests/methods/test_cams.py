@@ -1,4 +1,4 @@
-"""Identities of SPEC P1.a, hand-computed 2x2 cases, and the official code's array program written out."""
+"""Identities of Eqs. 1 to 9, hand-computed 2x2 cases, and the official code's array program written out."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def gap_gradients(weights, pairs):
 
 
 def _reference_official(activations, weights, present):
-    """The official program (SPEC P1.h pseudo-code): [B, K, L] arrays over all labels, then the detected picked."""
+    """The official program (David et al. 2022): [B, K, L] arrays over all labels, then the detected picked."""
     a, w, det = activations.permute(0, 2, 3, 1), weights.T, present.to(weights.dtype)
     w_det = w[None] * det[:, None, :]
     total = w_det.sum(-1, keepdim=True)
@@ -194,4 +194,4 @@ def test_zero_activations_give_zero_maps_and_no_pairs_give_none(scene):
     zero = cams.minmax_cam(torch.zeros_like(activations), weights, pairs_of(present))
     assert torch.equal(maps.minmax(zero), torch.zeros_like(zero))
     assert cams.minmax_cam(activations, weights, pairs_of(torch.zeros_like(present))).shape == (0, H, W)
-    assert len(Pairs(*torch.zeros(3, 2, dtype=torch.long))) == 2
+    assert len(Pairs.one().take([0, 0])) == 2

@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cam_utils.methods import other_libraries
-from cam_utils.methods.other_libraries import PEERS
-from cam_utils.methods import cams
+from cam_utils.methods import cams, other_libraries
+from cam_utils.methods.other_libraries import OTHER_LIBRARIES
+from cam_utils.methods.query import ask
 from cam_utils.networks import models
 from cam_utils.pairs import Pairs, pairs_of
 
 OPTIONS = {"integrated-gradients": {"steps": 8}, "smoothgrad": {"samples": 4}}
 
 
-def run(name, *arguments, **options):
-    return PEERS[name](*arguments, **OPTIONS.get(name, {}) | options)
+def run(name, model, images, pairs, **options):
+    return OTHER_LIBRARIES[name](ask(model, images, pairs), **OPTIONS.get(name, {}) | options)
 
 
 def classifier(*features):
@@ -162,7 +162,7 @@ def test_fullgrad_adds_rescaled_shares_of_pixels_and_biases():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", OTHER_LIBRARIES)
 def test_a_batch_of_labels_equals_one_pair_at_a_time(small, name, monkeypatch):
     model, images, pairs = small
     monkeypatch.setattr(other_libraries, "ROWS", 2)  # several chunks
@@ -174,7 +174,7 @@ def test_a_batch_of_labels_equals_one_pair_at_a_time(small, name, monkeypatch):
         torch.testing.assert_close(together[p], alone, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", OTHER_LIBRARIES)
 def test_the_model_the_images_and_the_generator_stay_as_they_were(small, name):
     model, images, pairs = small
     model.train()
@@ -202,6 +202,9 @@ def test_a_missing_library_is_named(small, name, package, monkeypatch):
 
 
 def test_no_library_is_imported_before_a_method_runs():
-    code = "import sys, cam_utils.methods.other_libraries, cam_utils.methods.relevance; print({'captum', 'pytorch_grad_cam'} & set(sys.modules))"
+    code = (
+        "import sys, cam_utils.methods.other_libraries, cam_utils.methods.relevance\n"
+        "print({'captum', 'pytorch_grad_cam'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

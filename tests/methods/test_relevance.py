@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from cam_utils.methods import relevance
+from cam_utils.methods import ablation, relevance
+from cam_utils.methods.query import ask
 from cam_utils.networks import models
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs, pairs_of
 
-METHODS = {"ablation-cam": relevance.ablation_cam, "relevance-cam": relevance.relevance_cam}
+METHODS = {"ablation-cam": ablation.ablation_cam, "relevance-cam": relevance.relevance_cam}
 
 
 @pytest.fixture
@@ -43,13 +44,13 @@ def test_ablation_on_a_linear_head_is_its_closed_form(small):
     g = a.mean((-2, -1))[pairs.image]
     alpha = w[pairs.label] * g / ((w[pairs.label] * g).sum(1) + b[pairs.label])[:, None]
     expected = torch.einsum("pk,pkhw->phw", alpha, a[pairs.image]).relu()
-    torch.testing.assert_close(relevance.ablation_cam(model, images, pairs), expected)
+    torch.testing.assert_close(ablation.ablation_cam(ask(model, images, pairs)), expected)
 
 
 def test_ablation_of_an_unknown_head_runs_the_model_and_agrees(small):
     model, images, pairs = small
-    found = relevance.ablation_cam(Unknown(model).eval(), images, pairs)
-    torch.testing.assert_close(found, relevance.ablation_cam(model, images, pairs))
+    found = ablation.ablation_cam(ask(Unknown(model).eval(), images, pairs))
+    torch.testing.assert_close(found, ablation.ablation_cam(ask(model, images, pairs)))
 
 
 def test_relevance_of_a_two_by_two_image_by_hand():
@@ -65,7 +66,7 @@ def test_relevance_of_a_two_by_two_image_by_hand():
     # Pooled: 1 and 2. Label 0 gives 1/3 and 2/3 to the channels, label 1 all to the first: its other weight is < 0.
     # Contrast: (1/3 - 1, 2/3 - 0) = (-2/3, 2/3) for label 0, its negative for label 1.
     expected = torch.tensor([[[0.0, 2.0], [0.0, 2.0]], [[2 / 3, 0.0], [2 / 3, 0.0]]])
-    torch.testing.assert_close(relevance.relevance_cam(model, images, pairs), expected)
+    torch.testing.assert_close(relevance.relevance_cam(ask(model, images, pairs)), expected)
 
 
 def _reference_z_plus(weight, x, relevance):
@@ -120,11 +121,10 @@ def test_a_pretrained_network_with_a_convolutional_head():
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_of_labels_equals_one_pair_at_a_time(small, method):
     model, images, pairs = small
-    together = METHODS[method](model, images, pairs)
+    together = METHODS[method](ask(model, images, pairs))
     assert together.min() >= 0 and together.max() > 0
     for p, (i, c) in enumerate(zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)):
-        zero = torch.tensor([0])
-        alone = METHODS[method](model, images[i : i + 1], Pairs(zero, torch.tensor([c]), zero))
+        alone = METHODS[method](ask(model, images[i : i + 1], Pairs.one(label=c)))
         torch.testing.assert_close(together[p], alone[0])
 
 
@@ -133,7 +133,7 @@ def test_the_model_stays_as_it_was(small, method):
     model, images, pairs = small
     model.train()
     state, modules = copy.deepcopy(model.state_dict()), list(model.modules())
-    METHODS[method](model, images, pairs)
+    METHODS[method](ask(model, images, pairs))
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(m.training and not m._forward_hooks and not m._forward_pre_hooks for m in modules)
     assert not any(hasattr(m, "rule") or hasattr(m, "activations") for m in modules)
@@ -143,4 +143,4 @@ def test_the_model_stays_as_it_was(small, method):
 def test_relevance_refuses_a_head_that_it_does_not_know(small):
     model, images, pairs = small
     with pytest.raises(ValueError, match=r"needs a Classifier or a Pretrained network.*got Unknown"):
-        relevance.relevance_cam(Unknown(model).eval(), images, pairs)
+        relevance.relevance_cam(ask(Unknown(model).eval(), images, pairs))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from cam_utils import maps
-from cam_utils.methods import scorecam, sscam
+from cam_utils.methods import ablation, scorecam, sscam
 from cam_utils.pairs import Pairs, pairs_of
 
 KINDS = [
@@ -62,7 +62,9 @@ def test_every_reading_equals_its_equations(net, scene, kind):
     weights = torch.randn(len(scene[2]), 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     weights[0, 1] = 0.0
     options = {"draws": 3, "sigma": 0.7, "unit": 0.5, "seed": [4, 2, 7], **kind}
-    found = sscam.smoothed_weights(*scene, lambda x: net(x).softmax(1), weights=weights, chunk=5, **options)
+    found = sscam.smoothed_weights(
+        *scene, lambda x: net(x).softmax(1), sscam.Smoothing(**options), weights=weights, chunk=5
+    )
     torch.testing.assert_close(found, written_out(net, *scene, weights, **options))
 
 
@@ -71,11 +73,11 @@ def test_every_reading_equals_its_equations(net, scene, kind):
 def test_the_first_pass_may_be_shared(net, scene, softmax):
     score = lambda x: net(x).softmax(1)  # noqa: E731
     options = {"draws": 3, "sigma": 0.7, "seed": 5}
-    first = sscam.smoothed_scores(*scene, score, **options)
+    first = sscam.smoothed_scores(*scene, score, sscam.Smoothing(**options))
     for rescore in (True, False):
-        how = {"rescore": rescore, "softmax": softmax}
-        whole = sscam.smoothed_weights(*scene, score, **options, **how)
-        torch.testing.assert_close(sscam.smoothed_weights(*scene, score, first=first, **how), whole)
+        how = sscam.Smoothing(**options, rescore=rescore, softmax=softmax)
+        whole = sscam.smoothed_weights(*scene, score, how)
+        torch.testing.assert_close(sscam.smoothed_weights(*scene, score, how, first=first), whole)
 
 
 @torch.no_grad()
@@ -95,7 +97,9 @@ def test_min_max_keeps_only_the_sign_of_a_weight(scene):
 def test_the_chunk_changes_nothing(net, scene):
     weights = torch.randn(len(scene[2]), 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     found = [
-        sscam.ss_cam(*scene, lambda x: net(x).softmax(1), weights=weights, draws=4, seed=1, chunk=chunk)
+        sscam.ss_cam(
+            *scene, lambda x: net(x).softmax(1), sscam.Smoothing(draws=4, seed=1), weights=weights, chunk=chunk
+        )
         for chunk in (1, 7, 1000, None)
     ]
     for other in found[1:]:
@@ -106,10 +110,12 @@ def test_the_chunk_changes_nothing(net, scene):
 def test_the_rest_of_the_batch_changes_nothing(net, scene):
     images, activations, pairs = scene
     score = lambda x: net(x).softmax(1)  # noqa: E731
-    every = sscam.ss_cam(images, activations, pairs, score, draws=3)
+    every = sscam.ss_cam(images, activations, pairs, score, sscam.Smoothing(draws=3))
     row = int((pairs.image == 1).nonzero()[0])
     alone = Pairs(torch.tensor([0]), pairs.label[row : row + 1], torch.tensor([0]))
-    torch.testing.assert_close(sscam.ss_cam(images[1:2], activations[1:2], alone, score, draws=3)[0], every[row])
+    torch.testing.assert_close(
+        sscam.ss_cam(images[1:2], activations[1:2], alone, score, sscam.Smoothing(draws=3))[0], every[row]
+    )
 
 
 @torch.no_grad()
@@ -118,7 +124,9 @@ def test_images_have_noise_of_their_own_by_their_ids(net, scene):
     twice = torch.tensor([0, 0])  # one image under two names
     pairs = Pairs(torch.arange(2), torch.zeros(2, dtype=torch.long), torch.arange(2))
     seeds = sscam.image_seeds(3, ["a", "b"])
-    maps_ = sscam.ss_cam(images[twice], activations[twice], pairs, lambda x: net(x).softmax(1), seed=seeds)
+    maps_ = sscam.ss_cam(
+        images[twice], activations[twice], pairs, lambda x: net(x).softmax(1), sscam.Smoothing(seed=seeds)
+    )
     assert not torch.allclose(maps_[0], maps_[1])
     assert sscam.image_seeds(4, ["a", "b"]) != seeds == sscam.image_seeds(3, ["b", "a"])[::-1]
 
@@ -134,7 +142,9 @@ def test_all_labels_share_two_masks_per_channel(net, scene):
         seen.append(len(x))
         return net(x).softmax(1)
 
-    sscam.smoothed_weights(images, activations, everything, score, weights=weights, draws=5, rescore=False)
+    sscam.smoothed_weights(
+        images, activations, everything, score, sscam.Smoothing(draws=5, rescore=False), weights=weights
+    )
     assert sum(seen) - 1 <= 5 * 2 * 6 * 3  # draws x signs x channels x images, whatever the labels; 1: the baseline
     needed = {
         (int(b), k, 0 if activations[b, k].max() == activations[b, k].min() else int(weights[p, k].sign()))
@@ -144,7 +154,7 @@ def test_all_labels_share_two_masks_per_channel(net, scene):
     kept = {(b, k if sign else 0, sign) for b, k, sign in needed}
     assert sum(seen) == 5 * len(kept) + 1
     seen.clear()
-    sscam.smoothed_weights(images, activations, everything, score, weights=weights, draws=5)
+    sscam.smoothed_weights(images, activations, everything, score, sscam.Smoothing(draws=5), weights=weights)
     flat = activations.flatten(2)
     live = int((flat.amax(-1) > flat.amin(-1))[everything.image].sum())  # others have no mask to score again
     assert sum(seen) == 5 * len(kept) + live + 2 and live < weights.numel()
@@ -154,7 +164,9 @@ def test_all_labels_share_two_masks_per_channel(net, scene):
 def test_without_noise_and_second_pass_it_is_score_cam(net, scene):
     score = lambda x: net(x).softmax(1)  # noqa: E731
     black = torch.zeros(3, 12, 16, dtype=torch.float64)
-    plain = sscam.smoothed_weights(*scene, score, sigma=0.0, rescore=False, softmax=False, baseline=black)
+    plain = sscam.smoothed_weights(
+        *scene, score, sscam.Smoothing(sigma=0.0, rescore=False, softmax=False, baseline=black)
+    )
     channel = scorecam.channel_scores(*scene[:2], score)[scene[2].image, :, scene[2].label]
     live = scene[1].flatten(2).amax(-1)[scene[2].image] > scene[1].flatten(2).amin(-1)[scene[2].image]
     expected = channel - score(black[None])[0, scene[2].label][:, None]
@@ -163,7 +175,7 @@ def test_without_noise_and_second_pass_it_is_score_cam(net, scene):
 
 @torch.no_grad()
 def test_a_softmax_over_probabilities_keeps_the_weights_within_a_factor_e(net, scene):
-    alpha = sscam.smoothed_weights(*scene, lambda x: net(x).softmax(1), draws=2)
+    alpha = sscam.smoothed_weights(*scene, lambda x: net(x).softmax(1), sscam.Smoothing(draws=2))
     torch.testing.assert_close(alpha.sum(1), torch.ones(len(alpha), dtype=torch.float64))
     assert (alpha.amax(1) / alpha.amin(1)).max() <= torch.e
 
@@ -178,8 +190,10 @@ def test_memory_that_does_not_suffice_halves_the_chunk(net, scene):
         return net(x).softmax(1)
 
     with torch.no_grad():
-        found = sscam.ss_cam(*scene, score, draws=2, chunk=16)
-        torch.testing.assert_close(found, sscam.ss_cam(*scene, lambda x: net(x).softmax(1), draws=2))
+        found = sscam.ss_cam(*scene, score, sscam.Smoothing(draws=2), chunk=16)
+        torch.testing.assert_close(
+            found, sscam.ss_cam(*scene, lambda x: net(x).softmax(1), sscam.Smoothing(draws=2))
+        )
     assert sizes[:3] == [16, 8, 4]
 
 
@@ -196,7 +210,8 @@ def test_bad_requests_say_what_is_wrong(net, scene):
         ({"seed": [1, 2]}, "expected one seed, or one for each of the 3 images, got 2"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            sscam.smoothed_weights(*scene, score, **options)
+            given = {name: options.pop(name) for name in ("weights", "chunk") if name in options}
+            sscam.smoothed_weights(*scene, score, sscam.Smoothing(**options), **given)
     with pytest.raises(ValueError, match="activations with spatial extent"):
         sscam.smoothed_weights(scene[0], scene[1][..., :1, :1], scene[2], score)
 
@@ -205,7 +220,7 @@ def test_bad_requests_say_what_is_wrong(net, scene):
 def test_ablation_cam_of_a_linear_head_is_its_closed_form(net, scene):
     _, activations, pairs = scene
     head = lambda a: net[2:](a)  # noqa: E731
-    found = scorecam.ablation_cam(activations, pairs, head, chunk=4)
+    found = ablation.ablated_sums(activations, pairs, head, chunk=4)
     weights, bias = net[4].weight, net[4].bias
     pooled = activations.mean((-2, -1))[pairs.image]
     logits = (pooled * weights[pairs.label]).sum(1) + bias[pairs.label]

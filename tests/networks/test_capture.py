@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 
 from cam_utils import maps
-from cam_utils.methods import cams, registry
+from cam_utils.methods import cams
+from cam_utils.methods.closed_forms import linear_head
 from cam_utils.networks.capture import capture, head_gradients, last_spatial_layer
 from cam_utils.pairs import pairs_of
 
@@ -114,7 +115,7 @@ def test_gap_and_linear_heads_are_recognised_by_their_numbers(name):
     layer = getattr(net, "features", None) or net.layer4
     captured = capture(net, images, layer, grads=True)
     pairs = pairs_of(PRESENT)
-    weights = registry.linear_head(net, captured)
+    weights = linear_head(net, captured)
     h, w = captured.activations.shape[-2:]
     expected = weights[pairs.label][..., None, None].expand(-1, -1, h, w) / (h * w)
     torch.testing.assert_close(head_gradients(captured, pairs), expected)
@@ -123,7 +124,7 @@ def test_gap_and_linear_heads_are_recognised_by_their_numbers(name):
 def test_other_heads_are_not_taken_for_linear():
     for name, layer in (("vgg11", "features"), ("squeezenet1_0", "features"), ("resnet18", "layer3")):
         net = network(name)
-        assert registry.linear_head(net, capture(net, pictures(), getattr(net, layer))) is None
+        assert linear_head(net, capture(net, pictures(), getattr(net, layer))) is None
 
 
 def test_tiny_weights_behind_another_pooling_are_not_taken_for_linear():
@@ -137,7 +138,7 @@ def test_tiny_weights_behind_another_pooling_are_not_taken_for_linear():
             return self.head(self.features(x).amax((-2, -1)))
 
     net = MaxPooled()
-    assert registry.linear_head(net, capture(net, pictures(), net.features)) is None
+    assert linear_head(net, capture(net, pictures(), net.features)) is None
 
 
 def test_the_last_spatial_layer_is_found():

@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from cam_utils.methods import registry
+from cam_utils.methods.query import Query
 from cam_utils.networks import capture, models
 from cam_utils.networks.baselines import CBAM, with_cbam
 from cam_utils.pairs import pairs_of
@@ -165,5 +166,8 @@ def test_maps_of_a_network_with_attention_are_found_as_for_any_classifier():
     model = models.build("digits-cbam", 4).eval()
     images, pairs = random(1, 3, 96, 96), pairs_of(torch.tensor([[True, False, True, False]]))
     captured = capture.capture(model, images, model.features, grads=True)
-    found = registry.raw_maps(["cam", "grad-cam"], model, images, captured, pairs, torch.sigmoid)
+    found = {
+        name: registry.METHODS[name](Query(model, images, captured, pairs, model.features, model))
+        for name in ("cam", "grad-cam")
+    }
     torch.testing.assert_close(found["cam"], found["grad-cam"])

@@ -8,7 +8,9 @@ import torchvision
 from cam_utils import data
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
-from cam_utils.methods import cams, registry
+from cam_utils.methods import cams
+from cam_utils.methods.closed_forms import linear_head
+from cam_utils.methods.query import Query
 from cam_utils.networks import capture, models
 from cam_utils.pairs import pairs_of
 
@@ -30,7 +32,7 @@ def test_a_residual_network_is_gap_and_a_linear_head():
     model = models.pretrained("resnet18", weights=None)
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     captured = capture.capture(model, images, model.features)
-    torch.testing.assert_close(registry.linear_head(model, captured), model.class_weights())
+    torch.testing.assert_close(linear_head(model, captured), model.class_weights())
 
 
 def test_squeezenets_head_is_its_last_kernel():
@@ -50,7 +52,7 @@ def test_signs_come_from_the_heads_weights_or_else_from_the_gradient(name):
     captured = capture.capture(model, images, model.features, grads=True)
     pairs = pairs_of(PRESENT)
     grads = capture.head_gradients(captured, pairs)
-    signs = registry.signed_weights(model, registry.linear_head(model, captured), grads, pairs).sign()
+    signs = Query(model, images, captured, pairs, model.features, model).signs.sign()
     expected = grads.sum((-2, -1)) if name == "vgg16" else model.class_weights()[pairs.label]
     assert torch.equal(signs, expected.sign())
 
@@ -58,7 +60,7 @@ def test_signs_come_from_the_heads_weights_or_else_from_the_gradient(name):
 def test_a_softmax_classifier_is_explained_for_its_first_class():
     scenes = data.load("digits", "val", n=5, objects=(1.0,))
     model = models.build("digits", 10, seed=3).eval()
-    table = evaluate.evaluate(model, scenes, ["cam", "grad-cam"], scores="softmax", progress=False)
+    table = evaluate.evaluate(model, scenes, ["cam", "grad-cam"], activation="softmax", progress=False)
     with torch.no_grad():
         p = model(model.preprocess(torch.stack([scenes[i].image for i in range(5)]))).softmax(1)
     predicted = table[table["in_predicted"]]
@@ -68,7 +70,7 @@ def test_a_softmax_classifier_is_explained_for_its_first_class():
         assert row.p == pytest.approx(float(p[row.image_index].max()), rel=1e-4)
     one = predicted[predicted["method"] == "cam"].iloc[0]
     mask = explain(
-        model, model.preprocess(scenes[0].image[None]), [[int(one["label"])]], method="cam", scores="softmax"
+        model, model.preprocess(scenes[0].image[None]), [[int(one["label"])]], method="cam", activation="softmax"
     ).maps
     with torch.no_grad():
         kept = model(model.preprocess(scenes[0].image[None]) * mask[:, None]).softmax(1)[0, int(one["label"])]
@@ -80,7 +82,7 @@ def test_a_softmax_classifier_is_explained_for_its_first_class():
 def test_one_set_alone_has_the_rows_of_both(explained):
     scenes = data.load("digits", "val", n=6, objects=(1.0,))
     model = models.build("digits", 10, seed=3).eval()
-    run = {"scores": "softmax", "progress": False}
+    run = {"activation": "softmax", "progress": False}
     both = evaluate.evaluate(model, scenes, ["cam"], **run)
     alone = evaluate.evaluate(model, scenes, ["cam"], explained=explained, **run)
     keys = ["image_index", "label"]
@@ -116,7 +118,7 @@ def test_the_gradient_methods_of_a_pretrained_network_are_evaluated():
             return "two"
 
     table = evaluate.evaluate(
-        model, Two(), ["grad-cam", "grad-cam++"], scores="softmax", explained="predicted", progress=False
+        model, Two(), ["grad-cam", "grad-cam++"], activation="softmax", explained="predicted", progress=False
     )
     assert len(table) == 4
     assert table["average_drop"].notna().all()
@@ -126,7 +128,7 @@ def test_unknown_networks_and_scores_are_refused():
     with pytest.raises(ValueError, match="unknown pretrained network 'resnet19'; did you mean 'resnet18'"):
         models.pretrained("resnet19")
     scenes = data.load("digits", "val", n=1)
-    with pytest.raises(ValueError, match="unknown score function 'soft'"):
-        evaluate.evaluate(models.build("digits", 10), scenes, ["cam"], scores="soft")
+    with pytest.raises(ValueError, match="unknown activation 'soft'"):
+        evaluate.evaluate(models.build("digits", 10), scenes, ["cam"], activation="soft")
     with pytest.raises(ValueError, match="the model has 1000 labels, the dataset 10"):
         evaluate.evaluate(models.pretrained("resnet18", None), scenes, ["cam"])

@@ -1,0 +1,84 @@
+"""The floors of the house: a file imports only from its own floor and those below, and light modules stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "cam_utils"
+GROUND = ("pairs", "maps", "names", "files")
+FLOORS = (*GROUND, "data", "networks", "representative", "methods", "evaluation", "front", "claims")
+BESIDE = ("runs", "plots")  # of notebooks: they may import anything, and floors take them only inside a function
+HEIGHT = {name: max(0, i - len(GROUND) + 1) for i, name in enumerate(FLOORS)}
+
+
+def imported(tree: ast.AST) -> list[tuple[str, int]]:
+    """Return (module, column) of every import of this package in a file: column 0 stands at the top."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cam_utils":
+            parts = node.module.split(".")
+            names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            found += [(name, node.col_offset) for name in names]
+        elif isinstance(node, ast.Import):
+            found += [
+                (a.name.split(".")[1], node.col_offset) for a in node.names if a.name.startswith("cam_utils.")
+            ]
+    return found
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in GROUND)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_imports_upwards(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name, column in imported(ast.parse(path.read_text())):
+        if name in BESIDE and (column or own == "claims"):  # a claim is judged on runs
+            continue
+        assert name in HEIGHT, f"{path.name} imports cam_utils.{name}, which is on no floor"
+        assert HEIGHT[name] <= HEIGHT[own], f"{path.name} imports cam_utils.{name} from a floor above"
+
+
+def test_the_reader_of_imports_sees_what_it_should():
+    text = "from cam_utils import maps, plots\nfrom cam_utils.front.explain import explain\n"
+    text += "def f():\n    import cam_utils.runs"
+    assert imported(ast.parse(text)) == [("maps", 0), ("plots", 0), ("front", 0), ("runs", 4)]
+
+
+def test_hooks_and_figures_live_in_one_file_each():
+    hooks = [p.name for p in PACKAGE.rglob("*.py") if "register_forward_hook" in p.read_text()]
+    drawing = [
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and any(
+            n.split(".")[0] in ("matplotlib", "seaborn")
+            for n in [getattr(node, "module", None) or "", *(a.name for a in node.names)]
+        )
+    ]
+    assert hooks == ["capture.py"] and set(drawing) == {"plots.py"}
+
+
+HEAVY = ("torch", "lightning", "sklearn", "pycocotools", "matplotlib", "seaborn", "captum", "pytorch_grad_cam")
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("from cam_utils import explain", ("torch",)),
+        ("from cam_utils import evaluate", ("torch",)),
+        ("from cam_utils import load_model", ("torch",)),
+        ("from cam_utils import data", ("torch",)),
+        ("from cam_utils.evaluation import results", ()),
+        ("from cam_utils.evaluation import bootstrap", ()),
+        ("from cam_utils import files, names", ()),
+    ],
+)
+def test_an_import_brings_along_what_it_needs_and_no_more(line, allowed):
+    code = f"import sys\n{line}\nprint(*sorted(set(sys.modules) & set({HEAVY})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= set(allowed)
