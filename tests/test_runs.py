@@ -114,7 +114,7 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):
 INSTALLED = """
 import sys
 from cam_utils import claims, files, runs
-from cam_utils.evaluation import results
+from cam_utils.evaluation import ranking, results
 print(files.cache())
 print(runs.folder("ss_cam", {"dataset": "digits"}))
 print({"torch", "pycocotools", "lightning", "matplotlib"} & set(sys.modules))

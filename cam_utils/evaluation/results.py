@@ -117,8 +117,11 @@ def resample(
             if average == "micro":
                 total, number = total.sum(1, keepdims=True), number.sum(1, keepdims=True)
             by_class[metric] = bootstrap.ratio(total, number)
-            sizes = (known.sum(), len(np.unique(image[known])), len(np.unique(label[known])))
-            counts[metric] = dict(zip(("n_pairs", "n_images", "n_classes"), map(int, sizes), strict=True))
+            counts[metric] = {
+                "n_pairs": int(known.sum()),
+                "n_images": len(np.unique(image[known])),
+                "n_classes": len(np.unique(label[known])),
+            }
         for metric, means in _over_classes(by_class, weights, harmonic).items():
             found[method, metric] = means, counts[HARMONIC.get(metric, [metric])[0]]
     return found
