@@ -1,6 +1,7 @@
 """Claims of MinMax-CAM about one network's maps (C1 to C10, C13 to C17) and the identities E1 to E3."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ EQUAL = 1e-4  # E1: float error of two forwards of the same image, as fractions
 DISJOINT = 1e-5  # E2: share of the largest raw CAM below which a pixel counts as empty
 IDENTICAL = 1e-3  # E3: float error of a map made by a gradient, as a share of the largest value
 SIMILAR = 2.0  # points; ours, where the paper says "similar" and names no number
+Names = str | Sequence[str]  # one method or several
 
 
 def settings(runs: Sequence[Run]) -> list[Setting]:
@@ -47,21 +49,19 @@ class Lead(NamedTuple):
     size: bool = False  # the size of the difference is tested, whatever its sign
 
 
-def _lead(metric, methods, others, wanted, words, margin) -> Lead:
+def higher(metric: str, methods: Names, others: Names, words: str = "", *, wanted: int = +1, margin=0.0) -> Lead:
+    """Return the difference "the best of `methods` is higher than the best of `others`", said in `words`.
+
+    >>> higher("average_drop_others", "minmax-cam", "cam").words
+    'MinMax has higher %ADO than CAM'
+    """
     methods, others = ((names,) if isinstance(names, str) else tuple(names) for names in (methods, others))
     direction = "higher" if wanted > 0 else "lower"
     words = words or f"{SHORT[methods[0]]} has {direction} {NAMES[metric]} than {SHORT[others[0]]}"
     return Lead(metric, methods, others, wanted, words, margin)
 
 
-def higher(metric, methods, others, words: str = "", margin: float = 0.0) -> Lead:
-    """Return the difference "the best of `methods` (one name or several) is higher than the best of `others`"."""
-    return _lead(metric, methods, others, +1, words, margin)
-
-
-def lower(metric, methods, others, words: str = "", margin: float = 0.0) -> Lead:
-    """Return the difference "the best of `methods` (one name or several) is lower than the best of `others`"."""
-    return _lead(metric, methods, others, -1, words, margin)
+lower = partial(higher, wanted=-1)
 
 
 def similar(metric: str, method: str, other: str) -> Lead:
@@ -92,7 +92,7 @@ def tested(setting: Setting, lead: Lead) -> list[dict]:
     return [row(setting.where, words, draws, wanted, images, margin=margin)]
 
 
-def compare(*leads: Lead, head: str | None = None):
+def compare(*leads: Lead, head: str | None = None) -> Callable[[Sequence[Setting]], list[dict]]:
     """Return the test of a claim that is a list of differences, on the settings with this head (default: any)."""
     return lambda settings: [
         found
