@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cam_utils.maps import peak, upsample
@@ -47,9 +48,13 @@ class Recipe:
 
 
 def layered(
-    layers: Sequence[Tensor], size: tuple[int, int], *, multiply: bool = True, normalise: Sequence[str] = STAGES
-) -> Tensor:
-    """Return the multi-layer maps [P, S, H, W]: (sum of the layers' maps) times the last layer's (Sec. 4.3).
+    layers: Sequence[Float[Tensor, "pairs classes _ _"]],
+    size: tuple[int, int],
+    *,
+    multiply: bool = True,
+    normalise: Sequence[str] = STAGES,
+) -> Float[Tensor, "pairs classes h w"]:
+    """Return the multi-layer maps: (sum of the layers' maps) times the last layer's (Sec. 4.3).
 
     layers: rectified maps [P, S, h_l, w_l], the last layer last; `multiply=False` returns the sum alone ("Adding"
     in the paper's figures). One layer gives its own map. `normalise` names the stages after which maps are divided
@@ -64,8 +69,10 @@ def layered(
     return peak(result) if "product" in normalise else result
 
 
-def fuse(maps: Tensor, *, normalise: Sequence[str] = STAGES) -> Tensor:
-    """Return F: the mean [P, H, W] of the representatives' maps [P, S, H, W] (Sec. 3.3), divided by its maximum.
+def fuse(
+    maps: Float[Tensor, "pairs classes h w"], *, normalise: Sequence[str] = STAGES
+) -> Float[Tensor, "pairs h w"]:
+    """Return F: the mean of the representatives' maps (Sec. 3.3), divided by its maximum.
 
     >>> fuse(torch.tensor([[[[0.0, 1.0]], [[0.0, 0.5]]]])).tolist()
     [[[0.0, 1.0]]]

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.parallel import Parallel, delayed
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 
@@ -75,7 +76,8 @@ def fit_heads(
     scale = (x - mean).std() or 1.0
     options = {"C": C * scale**2, "tol": tolerance, "max_iter": iterations}
     x = (x - mean) / scale
-    fitted = Parallel()(delayed(_fit_head)(x, y, pair, options) for pair in pairs.tolist())
+    with threadpool_limits(1):  # of one small head, several threads wait for each other
+        fitted = Parallel()(delayed(_fit_head)(x, y, pair, options) for pair in pairs.tolist())
     weight, bias, accuracy, steps = (np.array(each) for each in zip(*fitted, strict=True))
     if missed := int((steps >= iterations).sum()):
         message = f"{missed} of {len(pairs)} heads missed the tolerance {tolerance:g} in {iterations} iterations"

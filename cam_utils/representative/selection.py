@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cam_utils.representative.similarity import ranked
@@ -67,7 +68,7 @@ def comparison_classes(p: Tensor, label: int, count: int = 4, *, positions: Posi
     return [order[k - 1] for k in scaled_positions(spread(positions, count), len(order))]
 
 
-def by_rank(b: Tensor, positions: Positions = RANK_A, *, of: int = POSITIONS_OF) -> Selection:
+def by_rank(b: Float[Tensor, "n n"], positions: Positions = RANK_A, *, of: int = POSITIONS_OF) -> Selection:
     """Return for every class the classes at fixed `positions` (from 1) of its list of other classes.
 
     The paper's positions are those of a list of `of` classes; on a list of another length they are scaled and kept
@@ -106,7 +107,7 @@ class Clusters(NamedTuple):
     history: list[float]
 
 
-def within(b: Tensor, groups: Tensor) -> float:
+def within(b: Float[Tensor, "n n"], groups: Int[Tensor, " n"]) -> float:
     """Return the mean over classes of the mean similarity to the other members of the own cluster.
 
     >>> within(torch.tensor([[9.0, 2.0], [4.0, 9.0]]), torch.tensor([0, 0]))
@@ -173,7 +174,7 @@ def _climb(b: Tensor, groups: Tensor, count: int, smallest: int, sweeps: int) ->
     return groups, history
 
 
-def by_cluster(b: Tensor, clusters: Clusters | Sequence[Sequence[int]], k: int = 1) -> Selection:
+def by_cluster(b: Float[Tensor, "n n"], clusters: Clusters | Sequence[Sequence[int]], k: int = 1) -> Selection:
     """Return for every class the k-th most similar class of each cluster (S-k, k from 1).
 
     Of a cluster with fewer than k others the last is taken, and of the class's own cluster the class itself does

@@ -32,7 +32,7 @@ def similarity_matrix(p: Tensor, target: Tensor, classes: int, *, per_image: boo
     return sums / counts[:, None] if per_image else sums
 
 
-def ranked(b: Tensor, c: int, among: Sequence[int] | None = None) -> list[int]:
+def ranked(b: Float[Tensor, "n n"], c: int, among: Sequence[int] | None = None) -> list[int]:
     """Return the other classes (of `among`) by descending similarity to c; equal ones in the order of the classes.
 
     >>> ranked(torch.tensor([[9.0, 1.0, 3.0], [0, 0, 0], [0, 0, 0]]), 0)

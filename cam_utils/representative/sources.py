@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cam_utils.files import fingerprint
@@ -164,8 +165,13 @@ def _queries(pairs: Pairs, wanted: Selection) -> tuple[Tensor, Tensor]:
     return both[:, 0], both[:, 1]
 
 
-def _maps(activations: Tensor, alpha: Tensor, image: Tensor, place: tuple[Tensor, Tensor, int, int]) -> Tensor:
-    """Return the weighted sums of activations [B, K, h, w] by alpha [Q, K], put to (row, column) of [P, S, h, w].
+def _maps(
+    activations: Float[Tensor, "images channels h w"],
+    alpha: Float[Tensor, "queries channels"],
+    image: Int[Tensor, " queries"],
+    place: tuple[Tensor, Tensor, int, int],
+) -> Float[Tensor, "pairs classes h w"]:
+    """Return the weighted sums of every query's activations, put to its (row, column) of pairs and classes.
 
     Image by image: early layers are too large to be copied for every query.
     """
