@@ -58,15 +58,7 @@ def once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
-    """The site built from the committed chapters, without running them."""
-    from workflow.site import build
-
-    return once(tmp_path_factory, "site", lambda out: build.build(build.chapters(), out)) / "html"
-
-
-@pytest.fixture(scope="session")
-def site_with_runs(tmp_path_factory) -> Path:
-    """The same site with three finished runs of SS-CAM: the default one, another seed, another dataset."""
+    """The site of the committed chapters and three finished runs of SS-CAM: the default, a seed, a dataset."""
     from workflow.site import build as builder
 
     def build(out: Path) -> None:
@@ -75,7 +67,22 @@ def site_with_runs(tmp_path_factory) -> Path:
         fake_runs.write(out / "runs", "ss_cam-imagenet-resnet18-s0", dataset="imagenet", network="resnet18")
         builder.build(builder.chapters(), out, runs.read_runs(out / "runs"))
 
-    return once(tmp_path_factory, "site_with_runs", build) / "html"
+    return once(tmp_path_factory, "site", build) / "html"
+
+
+@pytest.fixture(scope="session")
+def single(site, tmp_path_factory) -> tuple[list[str], Path]:
+    """The pages of the contents, and all of them as one page, in a copy of the site with what it needs."""
+    import yaml
+
+    from workflow.site import contents, export
+
+    names = contents.pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+
+    def join(out: Path) -> None:
+        export.single_page(shutil.copytree(site, out / "html"), names)
+
+    return names, once(tmp_path_factory, "single", join) / "html" / export.NAME
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from cam_utils import claims
-from tests.conftest import ROOT
+from tests import tiny_book
+from workflow import ROOT
 from workflow.site import build
 
 VERDICTS = ("holds", "fails", "undecided")
@@ -62,16 +63,16 @@ def test_no_page_loads_anything_from_elsewhere_and_local_links_exist(site):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def built(*sites):
-    """Return the pages of chapters, prose and runs of built sites."""
-    found = [p for site in sites for kind in ("book", "notebooks", "runs") for p in site.glob(f"{kind}/*.html")]
+def built(site):
+    """Return the pages of chapters, prose and runs of a built site."""
+    found = [p for kind in ("book", "notebooks", "runs") for p in site.glob(f"{kind}/*.html")]
     assert len(found) > 8
     return sorted(found)
 
 
-def test_every_link_into_a_page_has_its_target(site, site_with_runs):
+def test_every_link_into_a_page_has_its_target(site):
     ids = {}
-    for page in built(site, site_with_runs):
+    for page in built(site):
         for link in Resources(page).links:
             file, _, name = (link or "").partition("#")
             if not name or re.match(r"[a-z]+:", file):
@@ -82,9 +83,9 @@ def test_every_link_into_a_page_has_its_target(site, site_with_runs):
             assert name in ids[target], f"{page.name} links to {link}"
 
 
-def test_every_picture_has_a_text_in_its_place(site, site_with_runs):
+def test_every_picture_has_a_text_in_its_place(site):
     pictures = 0
-    for page in built(site, site_with_runs):
+    for page in built(site):
         for image in Resources(page).images:
             pictures += "_images" in image.get("src", "")  # the explorer's script sets those of its form
             text = image.get("alt") or ""
@@ -93,10 +94,10 @@ def test_every_picture_has_a_text_in_its_place(site, site_with_runs):
     assert pictures >= 16
 
 
-def test_tables_and_figures_are_numbered_apart_and_referred_to_as_what_they_are(site, site_with_runs):
+def test_tables_and_figures_are_numbered_apart_and_referred_to_as_what_they_are(site):
     wanted = {"tab": "Table", "fig": "Fig."}
     seen = {"Table": 0, "Fig.": 0}
-    for page in built(site, site_with_runs):
+    for page in built(site):
         text = page.read_text()
         numbers = {"Table": [], "Fig.": []}
         for name, body in re.findall(r'<figure[^>]* id="((?:tab|fig)-[^"]+)">(.*?)</figure>', text, re.S):
@@ -119,9 +120,8 @@ def test_every_chapter_shows_the_command_that_repeats_it(site):
         page = (site / "notebooks" / f"{path.stem}.html").read_text()
         block = re.search(r"Run this yourself.*?<pre>(.*?)</pre>", page, re.S)[1]
         shown = html.unescape(re.sub("<.*?>", "", block)).replace("\\\n", " ").split()
-        program, notebook = (ROOT / part for part in shown[1:3])
-        assert shown[0] == ".venv/bin/python" and program.is_file() and notebook == path
-        assert len(shown) == 4 and shown[3].endswith(f"{path.stem}.ipynb")
+        assert shown[:3] == [".venv/bin/python", "-m", "workflow.run_notebook"]
+        assert len(shown) == 5 and ROOT / shown[3] == path and shown[4].endswith(f"{path.stem}.ipynb")
 
 
 def test_the_book_stays_small_and_has_no_button_without_a_repository(site):
@@ -149,22 +149,12 @@ def test_equations_are_numbered_and_citations_resolved(site):
     assert (site / "_sources" / "notebooks" / "minmax_cam.ipynb").exists()
 
 
-def test_a_warning_fails_the_build(tmp_path, monkeypatch):
-    broken = tmp_path / "repository"
-    broken.mkdir()
-    for name in build.SOURCES:
-        (broken / name).parent.mkdir(exist_ok=True)
-        (broken / name).symlink_to(ROOT / name)
-    (broken / "book").unlink()
-    (broken / "book").mkdir()
-    for page in (ROOT / "book").iterdir():
-        (broken / "book" / page.name).write_bytes(page.read_bytes())
-    with (broken / "book" / "results.md").open("a") as page:
-        page.write("\nSee {numref}`fig-that-is-nowhere`.\n")
-    monkeypatch.setattr(build, "ROOT", broken)
-    notebooks = [ROOT / "notebooks" / "minmax_cam.ipynb"]
-    with pytest.raises(RuntimeError, match="fig-that-is-nowhere"):
-        build.build(notebooks, tmp_path / "out")
+def test_a_warning_fails_the_build(tmp_path):
+    project = tiny_book.write(tmp_path / "project", further="\nSee {numref}`fig-that-is-nowhere`.\n")
+    with pytest.raises(RuntimeError, match="fig-that-is-nowhere") as failure:
+        tiny_book.site(project, tmp_path / "out")
+    assert str(failure.value).count("WARNING") == 1
+    assert not (tmp_path / "out" / "html").exists()
 
 
 def test_the_committed_ledger_is_that_of_the_stored_chapters():

@@ -4,19 +4,9 @@ import re
 import shutil
 
 import pytest
-import yaml
 
-from tests.conftest import ROOT
 from tests.book.test_book import Resources
 from workflow.site import export
-
-
-@pytest.fixture(scope="module")
-def single(site, tmp_path_factory):
-    """The single page, in a copy of the site's folder, with what it needs."""
-    names = export.pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text()))
-    copy = shutil.copytree(site, tmp_path_factory.mktemp("single") / "html")
-    return names, export.single_page(copy, names)
 
 
 def test_every_page_is_there_once_and_in_order(single):

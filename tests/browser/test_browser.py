@@ -1,10 +1,6 @@
 """The built site in headless Chromium: nothing leaves the machine, every formula and picture is there."""
 
 import pytest
-import yaml
-
-from tests.conftest import ROOT
-from workflow.site import export
 
 MATH = """() => [
     document.querySelectorAll('.math').length,
@@ -78,15 +74,15 @@ def test_the_chapter_fits_a_phone(site, chromium, serve):
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_pages_of_runs_are_whole(site_with_runs, chromium, serve, width):
-    root = serve(site_with_runs)
+def test_pages_of_runs_are_whole(site, chromium, serve, width):
+    root = serve(site)
     for name in ("book/results", "book/claims", "runs/ss_cam-digits-s1"):
         assert faults(chromium, root, f"{name}.html", width) == [], name
 
 
-def test_rows_are_filtered_by_keyboard_and_the_headings_of_empty_tables_go(site_with_runs, chromium, serve):
+def test_rows_are_filtered_by_keyboard_and_the_headings_of_empty_tables_go(site, chromium, serve):
     page = chromium.new_page()
-    page.goto(serve(site_with_runs) + "book/results.html")
+    page.goto(serve(site) + "book/results.html")
     every = page.evaluate(VISIBLE)
     page.focus("select[name=dataset]")
     page.keyboard.press("i")  # the first option that begins with it: imagenet
@@ -106,9 +102,9 @@ def test_rows_are_filtered_by_keyboard_and_the_headings_of_empty_tables_go(site_
     page.close()
 
 
-def test_claims_are_filtered_by_verdict(site_with_runs, chromium, serve):
+def test_claims_are_filtered_by_verdict(site, chromium, serve):
     page = chromium.new_page()
-    page.goto(serve(site_with_runs) + "book/claims.html")
+    page.goto(serve(site) + "book/claims.html")
     assert page.is_visible("#c1") and page.is_visible("#s1")
     page.select_option("select[name=verdict]", "✗ fails")
     assert (
@@ -119,16 +115,16 @@ def test_claims_are_filtered_by_verdict(site_with_runs, chromium, serve):
     page.close()
 
 
-def test_without_scripts_every_row_is_shown_and_no_form(site_with_runs, chromium, serve):
+def test_without_scripts_every_row_is_shown_and_no_form(site, chromium, serve):
     page = chromium.new_page(java_script_enabled=False)
-    page.goto(serve(site_with_runs) + "book/results.html")
+    page.goto(serve(site) + "book/results.html")
     assert not page.is_visible("form.row-filter") and page.is_visible("div.rows tbody tr >> nth=0")
     page.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_marks_and_tables_can_be_read_in_both_themes(site_with_runs, chromium, serve, theme):
-    root = serve(site_with_runs)
+def test_marks_and_tables_can_be_read_in_both_themes(site, chromium, serve, theme):
+    root = serve(site)
     for name in ("results", "claims"):
         page = chromium.new_page()
         page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
@@ -175,17 +171,16 @@ def test_the_button_switches_the_theme_and_pictures_keep_their_contrast(site, ch
     page.close()
 
 
-def test_on_paper_nothing_is_wider_than_the_sheet(site_with_runs, chromium, serve):
-    contents = export.pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text()))
-    name = export.single_page(site_with_runs, contents).name
+def test_on_paper_nothing_is_wider_than_the_sheet(single, chromium, serve):
+    names, written = single
     page = chromium.new_page(viewport={"width": 680, "height": 960})  # A4 less 15 mm on both sides
     page.emulate_media(media="print")
-    page.goto(serve(site_with_runs) + name, wait_until="networkidle")
+    page.goto(serve(written.parent) + written.name, wait_until="networkidle")
     wide = page.eval_on_selector_all(
         "table, img, pre", "all => all.map(e => e.getBoundingClientRect().right).filter(right => right > 682)"
     )
     assert wide == []
-    assert page.locator("h1:visible").count() == len(contents), "the theme hides titles on paper"
+    assert page.locator("h1:visible").count() == len(names), "the theme hides titles on paper"
     page.close()
 
 

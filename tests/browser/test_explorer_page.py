@@ -11,7 +11,7 @@ from workflow.site import explorer, explorer_page
 
 PAGE = "book/explorer.html"
 LEFT, RIGHT = "canvas[data-side=left]", "canvas[data-side=right]"
-METRICS = [metric for group in explorer_page.METRICS.values() for metric in group]
+METRICS = {column: metric for group in explorer_page.METRICS.values() for column, metric in group.items()}
 PIXELS = """selector => {
     const canvas = document.querySelector(selector);
     return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
@@ -81,14 +81,14 @@ def test_a_pair_of_methods_and_their_numbers(page, found):
     lines = page.locator(".comparison tr[data-column]")
     assert lines.count() == len(METRICS)
     marked = 0
-    for i, metric in enumerate(METRICS):
+    for i, (column, metric) in enumerate(METRICS.items()):
         cells = lines.nth(i).locator("td").all_inner_texts()
-        texts = [explorer_page.text(float(side[metric.column]), metric.column) for side in (left, right)]
-        assert [cell.split()[0] for cell in cells] == texts, metric.name
+        texts = [explorer_page.text(float(side[column]), column) for side in (left, right)]
+        assert [cell.split()[0] for cell in cells] == texts, metric.title
         better = ["✓" in cell for cell in cells]
-        gain = {"high": 1, "low": -1, "": 0}[metric.wanted] * (right[metric.column] - left[metric.column])
+        gain = metric.wanted * (right[column] - left[column])
         expected = [False, False] if not gain or texts[0] == texts[1] else [gain < 0, gain > 0]
-        assert better == expected, metric.name
+        assert better == expected, metric.title
         marked += any(better)
     assert marked > 5
     summary = page.inner_text("p.summary[aria-live=polite]")

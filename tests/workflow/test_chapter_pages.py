@@ -5,12 +5,10 @@ import shlex
 
 import nbformat
 import pytest
-import yaml
 
-from cam_utils.runs import read_runs
-from tests import fake_runs
-from tests.conftest import ROOT
-from workflow.site import build, chapter_pages
+from cam_utils.runs import Run
+from tests import tiny_book
+from workflow.site import chapter_pages
 
 BUTTONS = {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"}
 
@@ -24,7 +22,7 @@ def page(*cells, tags=("parameters",)):
 
 def test_the_shell_reads_the_command_as_it_was_given():
     text = chapter_pages.command("ss_cam", "mine", {"weights": "a b's", "steps": "[1, 5]"})
-    assert shlex.split(text.replace("\\\n", ""))[2:] == [
+    assert shlex.split(text.replace("\\\n", ""))[3:] == [
         "notebooks/ss_cam.ipynb", "runs/mine.ipynb", "-p", "weights", "a b's", "-p", "steps", "[1, 5]",
     ]  # fmt: skip
 
@@ -65,26 +63,19 @@ def test_colab_is_offered_for_github_only_and_other_addresses_are_refused():
             launch(wrong)
 
 
-def test_with_an_address_chapters_get_buttons_and_pages_of_runs_none(tmp_path, monkeypatch):
-    project = tmp_path / "project"
-    for name in (*build.SOURCES, "notebooks"):
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).symlink_to(ROOT / name)
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
-    settings["repository"]["url"] = "https://github.com/owner/name"
-    (project / "_config.yml").unlink()
-    (project / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    fake_runs.write(tmp_path / "runs", "ss_cam-digits-s1", seed=1)
-    monkeypatch.setattr(build, "ROOT", project)
-    site = build.build(build.chapters(), tmp_path / "out", read_runs(tmp_path / "runs")).parent
-    for path in build.chapters():
-        text = (site / "notebooks" / f"{path.stem}.html").read_text()
-        links = re.findall(r'href="(https://(?:mybinder|colab)[^"]+)"', text)
-        assert links == [
-            f"https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/notebooks/{path.name}",
-            f"https://colab.research.google.com/github/owner/name/blob/main/notebooks/{path.name}",
-        ]
-        assert "!git clone --quiet https://github.com/owner/name book" in text
-        assert all(re.findall(r'<img alt="([^"]*)" src="[^"]*logo_', text))
-    run = (site / "runs" / "ss_cam-digits-s1.html").read_text()
-    assert "mybinder" not in run and "colab" not in run
+def test_with_an_address_chapters_get_buttons_and_pages_of_runs_none(tmp_path):
+    project = tiny_book.write(tmp_path / "project", address="https://github.com/owner/name")
+    (tmp_path / "tiny-s1").mkdir()
+    nbformat.write(tiny_book.chapter(), tmp_path / "tiny-s1" / "notebook.ipynb")
+    run = Run(tmp_path / "tiny-s1", {"chapter": "tiny", "parameters": {"dataset": "digits", "seed": 1}})
+    site = tiny_book.site(project, tmp_path / "out", [run])
+    text = (site / "notebooks" / "tiny.html").read_text()
+    assert re.findall(r'href="(https://(?:mybinder|colab)[^"]+)"', text) == [
+        "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/notebooks/tiny.ipynb",
+        "https://colab.research.google.com/github/owner/name/blob/main/notebooks/tiny.ipynb",
+    ]
+    assert "!git clone --quiet https://github.com/owner/name book" in text
+    assert all(re.findall(r'<img alt="([^"]*)" src="[^"]*logo_', text))
+    page = (site / "runs" / "tiny-s1.html").read_text()
+    assert "mybinder" not in page and "colab" not in page
+    assert "No run has been read into this build" in (site / "book" / "results.html").read_text()

@@ -18,7 +18,7 @@ from cam_utils.pairs import Pairs
 from workflow.site import explorer, explorer_page
 
 PAGE = "book/explorer.html"
-METRICS = [metric for group in explorer_page.METRICS.values() for metric in group]
+METRICS = {column: metric for group in explorer_page.METRICS.values() for column, metric in group.items()}
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,11 @@ def test_the_numbers_are_those_of_the_evaluation(found):
         rows = evaluate(network, scenes, list(names), explained="annotated", progress=False)
         for row in rows[rows["image"].isin(found.batch.ids)].to_dict("records"):
             shown = numbers.loc[(row["image"], row["class"], head, names[row["method"]])]
-            for metric, text in zip(METRICS, shown, strict=True):
-                if metric.column == "increase_in_confidence":
-                    assert text == ("yes" if row[metric.column] else "no")
+            for column, text in zip(METRICS, shown, strict=True):
+                if column == "increase_in_confidence":
+                    assert text == ("yes" if row[column] else "no")
                 else:  # half of the last digit, and the float error of another batch
-                    assert float(text.rstrip("%")) == pytest.approx(100 * row[metric.column], abs=0.06)
+                    assert float(text.rstrip("%")) == pytest.approx(100 * row[column], abs=0.06)
                 checked += 1
     assert checked > 2 * len(names) * 4 * len(METRICS)
 
@@ -117,9 +117,10 @@ def test_every_metric_links_to_its_definition(site):
     metrics = (site / "book" / "metrics.html").read_text()
     wanted = {
         heading: re.findall(rf'<section id="{heading}">.*?</section>', metrics, re.S)
-        for heading in {metric.heading for metric in METRICS}
+        for heading in {metric.heading for metric in METRICS.values()}
     }
     assert all(wanted.values())
-    for metric in METRICS:
-        if metric.heading != "scores-under-a-mask" and metric.wanted and "others" not in metric.name:
-            assert f"{metric.wanted.title()} is better" in wanted[metric.heading][0], metric.name
+    for metric in METRICS.values():
+        if metric.wanted and "others" not in metric.title:
+            word = {1: "High", -1: "Low"}[metric.wanted]
+            assert f"{word} is better" in wanted[metric.heading][0], metric.title

@@ -1,13 +1,14 @@
 """The study of real ImageNet images: its means by hand, and its whole run on a small tree with boxes."""
 
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 import torchvision
 
-from cam_utils import data
+from cam_utils import files
 from cam_utils.pairs import Pairs
 from tests.data.test_imagenet import KAGGLE, write
 from workflow.studies import imagenet
@@ -38,13 +39,9 @@ def test_means_and_paired_differences_by_hand():
 
 
 def test_the_plain_mean_is_that_of_the_channels():
-    class Net:
-        def features(self, x):
-            return torch.tensor([[[[1.0, -3.0]], [[2.0, 1.0]]]]).expand(len(x), -1, -1, -1)
-
-    pairs = Pairs(*torch.zeros(3, 2, dtype=torch.long))
-    found = imagenet.plain_mean(Net(), torch.zeros(1, 3, 4, 4), pairs)
-    assert found.tolist() == [[[3.0, 0.0]]] * 2
+    activations = torch.tensor([[[[1.0, -3.0]], [[2.0, 1.0]]]])
+    query = SimpleNamespace(activations=activations, pairs=Pairs.one().take([0, 0]))
+    assert imagenet.plain_mean(query).tolist() == [[[3.0, 0.0]]] * 2
 
 
 def test_a_run_has_a_record_and_keeps_other_networks(tmp_path, monkeypatch, capsys):
@@ -55,7 +52,7 @@ def test_a_run_has_a_record_and_keeps_other_networks(tmp_path, monkeypatch, caps
     classes = [f"n{i:08} class {i}" for i in range(10, 1006)]  # and the four of the tree
     with (tmp_path / "imagenet" / "LOC_synset_mapping.txt").open("a") as file:
         file.write("".join(f"{line}\n" for line in classes))
-    monkeypatch.setattr(data, "DATA", tmp_path)
+    monkeypatch.setattr(files, "DATA", tmp_path)
     monkeypatch.setattr(imagenet, "METHODS", ("grad-cam", "score-cam"))
     file = tmp_path / "results" / "sscam_imagenet.csv"
     imagenet.store(file, "resnet18", pd.DataFrame({"method": ["ss-cam"], "minus": [""]}), {"top1": 1.0})

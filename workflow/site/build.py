@@ -14,28 +14,20 @@ from pathlib import Path
 import yaml
 
 from cam_utils import claims
+from cam_utils.files import files_digest
 from cam_utils.runs import Run, read_runs
-from workflow.batch.grid import ROOT, digest
+from workflow import ROOT
 from workflow.site import pages
+from workflow.site.contents import pages_of
 
 SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
 CLAIMS = ROOT / "data" / "results" / "claims.csv"
 
 
-def chapters() -> list[Path]:
+def chapters(source: Path = ROOT) -> list[Path]:
     """Return the notebooks of the table of contents, in its order; raises FileNotFoundError if one is missing."""
-    found = []
-
-    def walk(node: object) -> None:
-        if isinstance(node, dict):
-            page = f"{node.get('file', '')}.ipynb"
-            if page.startswith("notebooks/"):
-                found.append(ROOT / page)
-            node = list(node.values())
-        for child in node if isinstance(node, list) else ():
-            walk(child)
-
-    walk(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+    pages = pages_of(yaml.safe_load((source / "_toc.yml").read_text()))
+    found = [source / f"{page}.ipynb" for page in pages if page.startswith("notebooks/")]
     missing = [path.name for path in found if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"_toc.yml lists notebooks that do not exist: {', '.join(missing)}")
@@ -50,7 +42,7 @@ def cover() -> None:
             (ROOT / "assets" / "minmax_digits.jpg").write_bytes(base64.b64decode(picture))
 
 
-def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = ()) -> Path:
+def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = (), *, source: Path = ROOT) -> Path:
     """Stage the sources, the executed `notebooks` and what the finished `runs` add in `out`/work, build `out`/html
     strictly, return its index.
 
@@ -58,19 +50,20 @@ def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = ()) -> Pat
     it failed or warned; ValueError and FileNotFoundError as :func:`pages.stage`.
     """
     work, html = out / "work", out / "html"
+    staged = work / "src"
     shutil.rmtree(work, ignore_errors=True)
-    (work / "src" / "notebooks").mkdir(parents=True)
+    (staged / "notebooks").mkdir(parents=True)
     for name in SOURCES:
-        (work / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():  # without data/results/runs: of a run only what pages.stage makes of it is read
-            shutil.copytree(ROOT / name, work / "src" / name, ignore=shutil.ignore_patterns("runs"))
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir():  # without data/results/runs: pages.stage says what of a run is read
+            shutil.copytree(source / name, staged / name, ignore=shutil.ignore_patterns("runs"))
         else:
-            shutil.copy(ROOT / name, work / "src" / name)
+            shutil.copy(source / name, staged / name)
     for notebook in notebooks:
-        shutil.copy(notebook, work / "src" / "notebooks")
-    pages.stage(work / "src", runs)
+        shutil.copy(notebook, staged / "notebooks")
+    pages.stage(staged, runs)
     # --all with -W: an incremental build passes in silence over the warnings of pages that it does not read again.
-    program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(work / "src")]
+    program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(staged)]
     options = ["--path-output", str(work), "-W", "--all", "-n", "--keep-going"]
     done = subprocess.run([*program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -103,8 +96,9 @@ def book(folder: Path, *, store: bool = False) -> Path:
         )
         cover()
     index, mark = out / "html" / "index.html", out / "html.sha256"
-    files = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
-    now = digest([*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *files, *shown])
+    own = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
+    inputs = [*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *own, *shown]
+    now = files_digest(inputs, ROOT)
     if index.exists() and mark.exists() and mark.read_text() == now:
         print("site: unchanged, not built again", flush=True)
         return index

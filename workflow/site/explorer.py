@@ -25,11 +25,12 @@ from cam_utils.evaluation.evaluate import evaluate_batch
 from cam_utils.evaluation.regions import pixel_metrics
 from cam_utils.evaluation.results import PAPER_METHODS
 from cam_utils.front.explain import Explanation, explain
-from cam_utils.methods.registry import FROM_SCORES
+from cam_utils.methods.registry import MASKED, resolved
 from cam_utils.networks import models
 from cam_utils.networks.models import Classifier
 from cam_utils.pairs import Pairs
-from workflow.batch import grid
+from workflow import ROOT
+from workflow.batch.grid import defaults
 
 CHAPTER = "notebooks/minmax_cam.ipynb"
 MOST, TYPICAL = 8, 4  # scenes where methods differ most, and scenes as they mostly are
@@ -54,7 +55,7 @@ class Explored(NamedTuple):
 @cache
 def explore() -> Explored:
     """Choose the scenes and explain and evaluate them, with the chapter's default parameters (seconds on a CPU)."""
-    chosen = grid.defaults(CHAPTER)
+    chosen = defaults(ROOT / CHAPTER)
     methods = chosen["methods"].split(",")
     heads = list(models.HEADS) if chosen["head"] == "both" else [chosen["head"]]
     load = partial(data.load, "digits")  # the embedded images: the page may show no others
@@ -64,7 +65,7 @@ def explore() -> Explored:
     }
     scenes = load("val", limit=chosen["limit"])
     batch = data.collate([scenes[i] for i in range(len(scenes))])
-    quick = [method for method in methods if method not in FROM_SCORES]  # a forward per channel and scene
+    quick = [method for method in methods if method not in MASKED]  # a forward per channel and scene
     found = _explained(networks[heads[0]], batch, quick)
     spreads = spread([each.maps for each in found.values()], found[quick[0]].pairs, batch)
     groups = choose(spreads, batch.labels)
@@ -75,10 +76,7 @@ def explore() -> Explored:
     for head, network in networks.items():
         found = _explained(network, shown, methods)
         masks[head] = torch.stack([found[method].maps for method in methods], 1)
-        rows = evaluate_batch(
-            network, shown, methods, scenes.classes, scores="sigmoid", explained="annotated", threshold=0.5,
-            chunk=None, smoothing={},
-        )  # fmt: skip
+        rows = evaluate_batch(network, shown, resolved(methods), scenes.classes, explained="annotated")
         tables.append(rows.assign(head=head))
     return Explored(
         batch=shown,

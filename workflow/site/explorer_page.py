@@ -1,48 +1,27 @@
 """The explorer as HTML: a form that assets/explorer.js brings to life, and the table that it reads numbers from."""
 
-from typing import NamedTuple
-
 import pandas as pd
 
-from cam_utils.evaluation.results import PAPER_METHODS, PAPER_NAMES
+from cam_utils.evaluation import facts
+from cam_utils.evaluation.bootstrap import UNDEFINED
+from cam_utils.evaluation.facts import Metric
+from cam_utils.evaluation.results import PAPER_METHODS
 from workflow.site import html_parts
 from workflow.site.explorer import Explored, labels_of
 
-
-class Metric(NamedTuple):
-    """A row of the comparison: its column in the pairs table, its name, the heading of book/metrics.md to read."""
-
-    column: str
-    name: str
-    heading: str
-    wanted: str = ""  # "high", "low", or "" for what is neither good nor bad
-
-
-METRICS = {
-    "Probability of the label": (
-        Metric("p", "whole image", "scores-under-a-mask"),
-        Metric("p_masked", "map kept", "scores-under-a-mask"),
-        Metric("p_complement", "map cut out", "scores-under-a-mask"),
-    ),
-    "Scores under the mask": (
-        Metric("increase_in_confidence", "increase in confidence", "increase-in-confidence", "high"),
-        Metric("average_drop", "average drop", "average-drop", "low"),
-        Metric("average_drop_others", "average drop of others", "average-drop-of-others", "high"),
-        Metric("average_retention", "average retention", "average-retention", "high"),
-        Metric("average_retention_others", "average retention of others", "average-retention-of-others", "low"),
-    ),
-    "Pixel truth": (
-        Metric("energy_in_mask", "energy in mask", "energy", "high"),
-        Metric("energy_in_others", "energy in others", "energy", "low"),
-        Metric("pointing_mask", "pointing game", "pointing-game", "high"),
-        Metric("iou_0.15", "IoU at 0.15", "intersection-over-union", "high"),
-        Metric("iou_0.3", "IoU at 0.3", "intersection-over-union", "high"),
-        Metric("iou_0.5", "IoU at 0.5", "intersection-over-union", "high"),
-    ),
+# heading -> columns of the pairs table; a probability is neither good nor bad
+METRICS: dict[str, dict[str, Metric]] = {
+    "Probability of the label": {
+        "p": Metric("whole image", "scores-under-a-mask", 0),
+        "p_masked": Metric("map kept", "scores-under-a-mask", 0),
+        "p_complement": Metric("map cut out", "scores-under-a-mask", 0),
+    },
+    "Scores under the mask": {name: facts.METRICS[name] for name in facts.SCORE_METRICS},
+    "Pixel truth": {name: facts.METRICS[name] for name in facts.PIXEL_METRICS if "box" not in name},
 }
+WANTED = {1: ("high", "↑"), -1: ("low", "↓"), 0: ("", "")}
 DEFAULTS = {"left": "cam", "right": "minmax-cam"}
 VIEWS = {"overlay": "map over the image", "kept": "map kept", "cut": "map cut out"}
-UNDEFINED = "undefined"
 
 
 def explorer_part(found: Explored, folder: str = "../_static") -> str:
@@ -79,7 +58,6 @@ def explorer_part(found: Explored, folder: str = "../_static") -> str:
 
 def table(found: Explored) -> pd.DataFrame:
     """Return one row per (scene, label, head, method), every number as the reader sees it."""
-    metrics = [metric for group in METRICS.values() for metric in group]
     rows = found.table
     shown = {
         "scene": rows["image"],
@@ -87,9 +65,9 @@ def table(found: Explored) -> pd.DataFrame:
         "head": rows["head"],
         "method": rows["method"].map(lambda method: PAPER_METHODS.get(method, method)),
     }
-    for metric in metrics:
-        name = short(metric) if metric.wanted else f"p, {metric.name}"
-        shown[name] = rows[metric.column].map(lambda value, column=metric.column: text(value, column))
+    for column, metric in (each for group in METRICS.values() for each in group.items()):
+        name = metric.short if metric.wanted else f"p, {metric.title}"
+        shown[name] = rows[column].map(lambda value, column=column: text(value, column))
     return pd.DataFrame(shown).sort_values(["scene", "label"], kind="stable")
 
 
@@ -102,15 +80,6 @@ def text(value: float, column: str) -> str:
     if pd.isna(value):
         return UNDEFINED
     return ("yes" if value else "no") if column == "increase_in_confidence" else f"{100 * value:.1f}%"
-
-
-def short(metric: Metric) -> str:
-    """Return the metric's shortest name in the book.
-
-    >>> short(METRICS["Scores under the mask"][1]), short(METRICS["Pixel truth"][0])
-    ('AD', 'energy in mask')
-    """
-    return PAPER_NAMES.get(metric.column, metric.name).removeprefix("%")
 
 
 def _scenes(found: Explored) -> str:
@@ -179,17 +148,17 @@ def _comparison() -> str:
     column, bodies = 3, ""
     for heading, group in METRICS.items():
         bodies += f'<tbody><tr><th colspan="3" scope="rowgroup">{heading}</th></tr>\n'
-        for metric in group:
+        for metric in group.values():
             column += 1
-            mark = {"high": "↑", "low": "↓", "": ""}[metric.wanted]
-            name = f'<a href="metrics.html#{metric.heading}">{short(metric)}</a>'
+            wanted, mark = WANTED[metric.wanted]
+            name = f'<a href="metrics.html#{metric.heading}">{metric.short}</a>'
             if mark:
                 name += f'&nbsp;<span aria-hidden="true">{mark}</span>'
-                name += f'<span class="visually-hidden">, {metric.wanted} is better</span>'
-            if short(metric) != metric.name:
-                name += f' <span class="words">{metric.name}</span>'
+                name += f'<span class="visually-hidden">, {wanted} is better</span>'
+            if metric.short != metric.title:
+                name += f' <span class="words">{metric.title}</span>'
             bodies += (
-                f'<tr data-column="{column}" data-wanted="{metric.wanted}" data-name="{short(metric)}">'
+                f'<tr data-column="{column}" data-wanted="{wanted}" data-name="{metric.short}">'
                 f'<th scope="row">{name}</th><td></td><td></td></tr>\n'
             )
         bodies += "</tbody>\n"

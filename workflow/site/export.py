@@ -15,19 +15,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+from bs4 import BeautifulSoup, Tag
 
-from workflow.batch.grid import ROOT
+from workflow import ROOT
+from workflow.site.contents import pages_of
 
 NAME = "single.html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.S)
-HEAD = re.compile(r"<head>(.*?)</head>", re.S)
-TITLE = re.compile(r"<h1>(.*?)<a class=\"headerlink\"", re.S)
-SCRIPT = re.compile(r"<script\b.*?</script>", re.S)
-FORM = re.compile(r"<form\b[^>]*\bhidden\b.*?</form>", re.S)  # what only a script shows and fills
-NOSCRIPT = re.compile(r"<noscript>(.*?)</noscript>", re.S)
-ID = re.compile(r'(\sid=")([^"]+)(")')
-LINK = re.compile(r'(\s(?:href|src)=")([^"]+)(")')
 SHELL = """<!DOCTYPE html>
 <html lang="en" data-theme="light" data-mode="light">
 <head>{head}</head>
@@ -47,25 +41,6 @@ SHELL = """<!DOCTYPE html>
 """
 
 
-def pages_of(contents: dict) -> list[str]:
-    """Return the pages of a table of contents (_toc.yml) in its order, without suffixes.
-
-    >>> pages_of({"root": "book/intro", "parts": [{"chapters": [{"file": "book/a", "sections": [{"file": "b"}]}]}]})
-    ['book/intro', 'book/a', 'b']
-    """
-    found = [contents["root"]]
-
-    def walk(node: object) -> None:
-        if isinstance(node, dict):
-            found.extend([node["file"]] if "file" in node else [])
-            node = list(node.values())
-        for child in node if isinstance(node, list) else ():
-            walk(child)
-
-    walk(contents.get("parts", contents.get("chapters", [])))
-    return found
-
-
 def single_page(site: Path, names: Iterable[str]) -> Path:
     """Write the pages `names` of the built `site` one after the other as its page NAME, and return its path.
 
@@ -73,27 +48,58 @@ def single_page(site: Path, names: Iterable[str]) -> Path:
     FileNotFoundError for a page that is not built, ValueError for one without an article.
     """
     names = list(names)
-    articles, contents = [], []
+    articles, contents, head = [], [], None
     for name in names:
         path = site / f"{name}.html"
         if not path.is_file():
             raise FileNotFoundError(f"expected the built page {path}; make book builds it")
-        found = ARTICLE.search(path.read_text())
-        if not found:
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        article = page.find("article", "bd-article")
+        if article is None:
             raise ValueError(f"expected an article in {path}")
-        text = NOSCRIPT.sub(r"\1", FORM.sub("", SCRIPT.sub("", found[1])))
-        title = TITLE.search(text)
-        contents.append(f'<li><a href="#{anchor(name)}">{title[1] if title else name}</a></li>')
-        text = ID.sub(lambda m, page=name: f"{m[1]}{anchor(page, m[2])}{m[3]}", text)
-        text = LINK.sub(lambda m, page=name: m[1] + moved(m[2], page, names) + m[3], text)
-        articles.append(f'<div class="single-page" id="{anchor(name)}">{text}</div>')
-    start = (site / f"{names[0]}.html").read_text()
-    head = LINK.sub(lambda m: m[1] + moved(m[2], names[0], []) + m[3], HEAD.search(start)[1])
-    # Of the scripts only MathJax and its settings: the others need the theme's bars.
-    head = SCRIPT.sub(lambda m: m[0] if "mathjax" in m[0].lower() else "", head)
+        head = _head(page.head, name) if head is None else head
+        contents.append(f'<li><a href="#{anchor(name)}">{_title(article) or name}</a></li>')
+        _adapt(article, name, names)
+        articles.append(f'<div class="single-page" id="{anchor(name)}">{article.decode_contents()}</div>')
     out = site / NAME
     out.write_text(SHELL.format(head=head, contents="\n".join(contents), articles="\n".join(articles)))
     return out
+
+
+def _head(head: Tag, name: str) -> str:
+    """Return the head of the page `name` for the single page: of its scripts only MathJax and its settings.
+
+    The others need the theme's bars.
+    """
+    for script in head("script"):
+        if "mathjax" not in str(script).lower():
+            script.decompose()
+    _move(head, name, [])
+    return head.decode_contents()
+
+
+def _title(article: Tag) -> str:
+    """Return the article's title, without the link to itself."""
+    parts = article.h1.contents if article.h1 else []
+    return "".join(str(part) for part in parts if "headerlink" not in getattr(part, "attrs", {}).get("class", ()))
+
+
+def _adapt(article: Tag, name: str, names: list[str]) -> None:
+    """Make the article of the page `name` fit for the single page; it shows what it shows without scripts."""
+    for tag in [*article("script"), *article("form", hidden=True)]:
+        tag.decompose()
+    for tag in article("noscript"):
+        tag.unwrap()
+    for tag in article(id=True):
+        tag["id"] = anchor(name, tag["id"])
+    _move(article, name, names)
+
+
+def _move(part: Tag, name: str, names: list[str]) -> None:
+    """Let the links of a part of the page `name` lead where they must in the single page."""
+    for attribute in ("href", "src"):
+        for tag in part.find_all(attrs={attribute: True}):
+            tag[attribute] = moved(tag[attribute], name, names)
 
 
 def anchor(page: str, name: str = "") -> str:
@@ -157,7 +163,11 @@ def print_pdf(page: Path, out: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page, and the PDF unless --html-only; exits with one line if that fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.site.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--html-only", action="store_true", help="no PDF: needs no Chromium")
     given = parser.parse_args(arguments)
     try:

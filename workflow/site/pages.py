@@ -1,6 +1,7 @@
 """What the staged book gets when it is built: explorer, pages of runs, results, claims, citation, commands."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import nbformat
@@ -12,55 +13,74 @@ from workflow.site import explorer
 from workflow.site.chapter_pages import add_command, with_buttons
 from workflow.site.citation_page import citation_part
 from workflow.site.claims_page import claims_part
+from workflow.site.contents import pages_of
 from workflow.site.explorer_page import explorer_part
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import add_to_toc, page_of, run_page
 from workflow.site.speed_page import speed_part
 
-# The line of book/results.md and book/claims.md that the generated part replaces.
-PLACEHOLDER = "*The numbers of the runs are filled in here when the book is built (`make book`).*"
-# The line of book/citation.md that is replaced.
-CITATION = "*The citation is filled in here from CITATION.cff when the book is built (`make book`).*"
-SPEED = "*The measurements are filled in here when the book is built (`make book`).*"  # of book/speed.md
-EXPLORER = "*The explorer is filled in here when the book is built (`make book`).*"  # of book/explorer.md
+# The line of a page that its generated part replaces.
+PLACEHOLDER = re.compile(r"^\*The .* filled in here .*when the book is built \(`make book`\)\.\*\n", re.M)
 
 
 def stage(source: Path, runs: Iterable[Run]) -> None:
     """Write into the staged book `source` its explorer, and what the runs, the settings and the chapters add to it.
 
-    Raises ValueError if a page lacks a line to be replaced, a chapter its title, or the contents a run's chapter,
+    Raises ValueError if a page lacks the line to be replaced, a chapter its title, or the contents a run's chapter,
     and for settings that :func:`with_buttons` refuses; FileNotFoundError for a run without its notebook.
     """
     runs = list(runs)
-    config = source / "_config.yml"
-    settings = with_buttons(yaml.safe_load(config.read_text()))
-    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    settings = with_buttons(_read(source / "_config.yml"))
+    _write(source / "_config.yml", settings)
     for path in sorted((source / "notebooks").glob("*.ipynb")):
         chapter = nbformat.read(path, 4)
         add_command(chapter, path.stem, settings.get("repository", {}).get("url", ""))
         nbformat.write(chapter, path)
-    contents = source / "_toc.yml"
-    contents.write_text(yaml.safe_dump(add_to_toc(yaml.safe_load(contents.read_text()), runs), sort_keys=False))
+    contents = add_to_toc(_read(source / "_toc.yml"), runs)
+    _write(source / "_toc.yml", contents)
     for run in runs:
         if run.id != run.chapter:
             page = source / f"{page_of(run)}.ipynb"
             page.parent.mkdir(exist_ok=True)
             nbformat.write(run_page(run), page)
+    for name in sorted({*GENERATED} & {*pages_of(contents)}):  # what is not listed is not built
+        fill(source / f"{name}.md", GENERATED[name](source, runs))
+
+
+def fill(page: Path, text: str) -> None:
+    """Replace the line of the page that its generated part replaces; raises ValueError if it has none."""
+    filled, count = PLACEHOLDER.subn(lambda _: text, page.read_text(), count=1)
+    if not count:
+        raise ValueError(f"{page} has no line that reads: *The ... filled in here when the book is built ...*")
+    page.write_text(filled)
+
+
+def _read(file: Path) -> dict:
+    return yaml.safe_load(file.read_text())
+
+
+def _write(file: Path, content: dict) -> None:
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _claims(source: Path, runs: Sequence[Run]) -> str:
     ledger = claims.judge(runs)
-    fill(source / "book" / "results.md", results_part(runs))
-    fill(source / "book" / "claims.md", claims_part(ledger, runs))
-    fill(source / "book" / "citation.md", citation_part(source / "CITATION.cff"), CITATION)
-    fill(source / "book" / "speed.md", speed_part(source), SPEED)
     ledger.to_csv(source / "book" / "claims.csv", index=False)
+    return claims_part(ledger, runs)
+
+
+def _explorer(source: Path, runs: Sequence[Run]) -> str:
     shown = explorer.explore()
-    fill(source / "book" / "explorer.md", explorer_part(shown), EXPLORER)
     (source / "assets" / "explorer-data.js").write_text(explorer.script(shown))
     explorer.picture(shown, source / "assets" / "explorer.jpg")
+    return explorer_part(shown)
 
 
-def fill(page: Path, text: str, placeholder: str = PLACEHOLDER) -> None:
-    """Replace the line `placeholder` of the page by `text`; raises ValueError if it has none."""
-    before, line, after = page.read_text().partition(f"{placeholder}\n")
-    if not line:
-        raise ValueError(f"{page} has no line that reads: {placeholder}")
-    page.write_text(f"{before}{text}{after}")
+# page -> its generated part, which may leave files in the staged book
+GENERATED: dict[str, Callable[[Path, Sequence[Run]], str]] = {
+    "book/results": lambda source, runs: results_part(runs),
+    "book/claims": _claims,
+    "book/citation": lambda source, runs: citation_part(source / "CITATION.cff"),
+    "book/speed": lambda source, runs: speed_part(source),
+    "book/explorer": _explorer,
+}

@@ -9,31 +9,19 @@ from pathlib import PurePath
 import numpy as np
 import pandas as pd
 
-from cam_utils.evaluation import results
+from cam_utils.evaluation import bootstrap, results
+from cam_utils.networks.facts import NETWORKS
 from cam_utils.runs import Run
 from workflow.site import html_parts, run_pages
 
 PREFIXES = {"minmax": "MinMax-CAM", "repcam": "Representative-class CAM", "sscam": "SS-CAM"}
-# Our name -> the names that the papers' tables use for it.
+# Our name -> the names that the papers' tables use for it (of networks: cam_utils.networks.facts).
 DATASETS = {
     "voc2007": ["VOC07"],
     "voc2012": ["VOC12"],
     "coco2017": ["COCO"],
     "planet": ["P:AfS"],
     "imagenet": ["ILSVRC2012"],
-}
-NETWORKS = {
-    "efficientnet_b6": ["Eb6"],
-    "vgg16-gap": ["VGG16"],
-    "vgg19": ["VGG-19", "VGG19"],
-    "acol-vgg19": ["VGG19"],
-    "resnet18": ["Res-18", "ResNet-18"],
-    "resnet50": ["Res-50", "ResNet50"],
-    "cbam_resnet50": ["ResNet50"],
-    "resnet101": ["RN101", "Res-101", "ResNet101"],
-    "resnet152": ["Res-152"],
-    "mobilenet_v2": ["Mobilenet"],
-    "squeezenet1_0": ["SqueezeNet1.0"],
 }
 STEPS = (5, 15)  # percentage points from which a difference is coloured as medium, and as large
 KEYS = ["table", "dataset", "network", "split", "setting", "method", "metric"]
@@ -98,7 +86,8 @@ def published(
     rows = paper[(paper["method"].map(_plain) == _plain(method)) & (paper["metric"] == metric)]
     if "avg" in set(rows.get("class", ())):
         rows = rows[rows["class"] == "avg"]
-    same = {"dataset": DATASETS.get(dataset, ()), "split": (split,), "architecture": NETWORKS.get(network, ())}
+    papers = NETWORKS[network].papers if network in NETWORKS else ()
+    same = {"dataset": DATASETS.get(dataset, ()), "split": (split,), "architecture": papers}
     for column, names in same.items():
         if (found := rows[column].isin(names)).any():
             rows = rows[found]
@@ -150,7 +139,7 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
                 "network": escape(row.network),
                 "method": escape(row.method),
                 "metric": escape(row.metric),
-                "ours [95%]": interval_text(row.value, row.low, row.high),
+                "ours [95%]": bootstrap.text(row.value, row.low, row.high),
                 "paper": paper,
                 "ours - paper": difference(row.value, row.low, row.high, low, high),
                 "setting": escape(row.setting),
@@ -160,18 +149,6 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(shown)
-
-
-def interval_text(value: float, low: float, high: float, digits: int = 1) -> str:
-    """Return "12.3 [10.1, 14.8]", "12.3" without an interval, "undefined" without a value.
-
-    >>> interval_text(12.34, 10.0, 15.0), interval_text(12.34, float("nan"), float("nan"))
-    ('12.3 [10.0, 15.0]', '12.3')
-    """
-    if pd.isna(value):
-        return "undefined"
-    ends = "" if pd.isna(low) or pd.isna(high) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{value:.{digits}f}{ends}"
 
 
 def difference(value: float, low: float, high: float, least: float, most: float) -> str:

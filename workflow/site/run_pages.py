@@ -1,6 +1,5 @@
 """A finished run as a page of the book: its own title, how to repeat it, and no label that another page has."""
 
-import ast
 import json
 import posixpath
 import re
@@ -11,7 +10,9 @@ from pathlib import Path, PurePath
 import nbformat
 
 from cam_utils.runs import Run
+from workflow.batch.grid import defaults
 from workflow.site.chapter_pages import command
+from workflow.site.contents import extended
 
 PAPERS = {"minmax_cam": "MinMax-CAM", "representative_cam": "Representative-class CAM", "ss_cam": "SS-CAM"}
 # Of the chapters' runs.
@@ -81,32 +82,13 @@ def run_page(run: Run) -> nbformat.NotebookNode:
 
 
 def add_to_toc(contents: dict, runs: Iterable[Run]) -> dict:
-    """Return the table of contents with the runs' pages below their chapters.
-
-    Raises ValueError for a run of a chapter that the contents do not list.
-    """
+    """Return the table of contents with the runs' pages below their chapters; raises as :func:`extended`."""
     pages: dict[str, list[dict]] = {}
     for run in runs:
         if run.id != run.chapter:
-            pages.setdefault(run.chapter, []).append({"file": page_of(run), "title": short_name(run)})
-    placed = set()
-
-    def walk(node: object) -> object:
-        if isinstance(node, list):
-            return [walk(child) for child in node]
-        if not isinstance(node, dict):
-            return node
-        node = {key: walk(value) for key, value in node.items()}
-        chapter = PurePath(node.get("file", "")).name
-        if node.get("file") == f"notebooks/{chapter}" and chapter in pages:
-            placed.add(chapter)
-            node["sections"] = [*node.get("sections", []), *pages[chapter]]
-        return node
-
-    contents = walk(contents)
-    if missing := sorted(set(pages) - placed):
-        raise ValueError(f"there are runs of chapters that _toc.yml does not list: {', '.join(missing)}")
-    return contents
+            entry = {"file": page_of(run), "title": short_name(run)}
+            pages.setdefault(f"notebooks/{run.chapter}", []).append(entry)
+    return extended(contents, pages)
 
 
 def markdown_safe(text: object) -> str:
@@ -125,21 +107,15 @@ def _notebook(run: Run) -> Path:
     return path
 
 
-@cache
-def _defaults(notebook: Path) -> dict:
-    """Return the values in the notebook's cell of parameters, which stay in it beside those of the run."""
-    cells = json.loads(notebook.read_text())["cells"]
-    source = next(("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])), "")
-    assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
+_defaults = cache(defaults)  # of the notebook, whose cell of parameters stays beside that of the run
 
 
 def _changed(run: Run) -> dict:
     """Return the run's parameters that differ from its chapter's defaults; none for the default run itself."""
     if run.id == run.chapter:
         return {}
-    defaults = _defaults(_notebook(run))
-    return {k: v for k, v in run.parameters.items() if k not in defaults or defaults[k] != v}
+    known = _defaults(_notebook(run))
+    return {k: v for k, v in run.parameters.items() if k not in known or known[k] != v}
 
 
 def _text(value: object) -> str:

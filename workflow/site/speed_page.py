@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from cam_utils import plots
+from cam_utils.evaluation import bootstrap
 
 LIBRARIES = ("pytorch-grad-cam", "torch-cam")
 NOUNS = {
@@ -38,7 +39,6 @@ GROWTH = (
     "How time grows, as the slope of log time over log quantity at its larger values, and the memory that a call "
     "adds. One quantity grows and the others stay."
 )
-FIGURE = "```{{figure}} ../assets/{file}.png\n:name: fig-{file}\n:alt: {caption}\n\n{caption}\n```"
 
 
 def speed_part(source: Path) -> str:
@@ -133,16 +133,11 @@ def _curves(rows: list[dict], by: str) -> pd.DataFrame:
 
 def _ratios(row: dict) -> dict[str, str]:
     limit = [found for key, found in row["ratios"].items() if key.endswith("/ limit")]
-    shown = {"ours / limit": _spread(max(limit))} if limit else {}
+    shown = {"ours / limit": bootstrap.text(*max(limit), digits=2)} if limit else {}
     for name in (*LIBRARIES, "scikit-learn"):
         if f"{name} / ours" in row["ratios"]:
-            shown[f"{name} / ours"] = _spread(row["ratios"][f"{name} / ours"])
+            shown[f"{name} / ours"] = bootstrap.text(*row["ratios"][f"{name} / ours"], digits=2)
     return shown
-
-
-def _spread(found: list[float]) -> str:
-    middle, low, high = found
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def what(row: dict) -> str:
