@@ -122,9 +122,7 @@ def throughput(device: str, name: str, size: int, precision: str, limit: int, co
 
     @torch.no_grad()
     def smoothed() -> None:
-        sscam.ss_cam(
-            x, activations, pairs, score, draws=1, reduce="mean", noise="mask", rescore=False, softmax=False
-        )
+        sscam.ss_cam(x, activations, pairs, score, sscam.Smoothing(draws=1, **sscam.APPROACH_1))
 
     calls = {"forwards": forwards(best), "score-cam": ours, "ss-cam, one draw": smoothed}
     if compiled:
@@ -155,7 +153,8 @@ def voc(device: str, name: str, size: int, precision: str, budget: float, batch:
         scenes = Noise(first + batch, size)
         samples = data.collate([scenes[i] for i in range(first, first + batch)])
         evaluate.evaluate_batch(
-            model, samples, registry.resolved("score-cam"), Noise(1, size).classes, explained="annotated", precision=precision,
+            model, samples, registry.resolved("score-cam"), Noise(1, size).classes, explained="annotated",
+            precision=precision,
         )  # fmt: skip
 
     table(0)

@@ -158,13 +158,13 @@ def many(b: Bench, count: int, chunks: tuple[int, ...]) -> Callable:
 def ss_cam(b: Bench, draws: int = 2) -> Calls:
     """SS-CAM in torch-cam's form (mean over noisy masks); the limit is K x draws forwards."""
     activations = capture(b.net, b.images, b.layer).activations
-    form = {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": False, "sigma": 2.0, "draws": draws}
+    form = sscam.Smoothing(draws, sigma=2.0, **sscam.APPROACH_1)
     live = int((activations.flatten(2).amax(-1) > activations.flatten(2).amin(-1)).sum())
 
     @torch.no_grad()
     def ours():
         found = capture(b.net, b.images, b.layer).activations
-        sscam.ss_cam(b.images, found, b.pairs, lambda x: b.net(x).softmax(1), **form)
+        sscam.ss_cam(b.images, found, b.pairs, lambda x: b.net(x).softmax(1), form)
 
     def torch_cam():
         with (
@@ -197,7 +197,8 @@ def limited(b: Bench, group: str, channels: int) -> Callable:
         if group == "score_cam":
             scorecam.score_cam(b.images, activations, b.pairs, lambda x: b.net(x).softmax(1))
         else:
-            sscam.ss_cam(b.images, activations, b.pairs, lambda x: b.net(x).softmax(1), draws=1, rescore=False)
+            one = sscam.Smoothing(draws=1, rescore=False)
+            sscam.ss_cam(b.images, activations, b.pairs, lambda x: b.net(x).softmax(1), one)
 
     return call
 

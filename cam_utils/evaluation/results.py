@@ -123,7 +123,8 @@ def resample(
                 "n_classes": len(np.unique(label[known])),
             }
         for metric, means in _over_classes(by_class, weights, harmonic).items():
-            found[method, metric] = means, counts[HARMONIC.get(metric, [metric])[0]]
+            # A harmonic mean is of two metrics, or of pairs already: then it is a column as any other.
+            found[method, metric] = means, counts[metric if metric in counts else HARMONIC[metric][0]]
     return found
 
 

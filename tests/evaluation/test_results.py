@@ -61,6 +61,15 @@ def test_harmonic_mean_per_class_is_at_most_that_of_the_means(pairs):
     assert per_class < of_means
 
 
+def test_a_harmonic_mean_that_is_a_column_already_is_averaged_as_any_other(pairs):
+    """The comparison has one per pair; asked for without its two parts, their counts were looked for."""
+    table = pairs.assign(f1_minus=results.harmonic_mean(pairs["average_drop"], pairs["average_retention_others"]))
+    found = results.aggregate(table, metrics=("f1_minus",), average="micro")
+    cam = table[(table["method"] == "cam") & table["in_predicted"]]["f1_minus"]
+    row = found[found["method"] == "cam"].iloc[0]
+    assert row["value"] == pytest.approx(cam.mean()) and row["n_pairs"] == cam.notna().sum()
+
+
 def test_predicted_and_annotated_pairs(pairs):
     found = results.aggregate(pairs, pairs="annotated", resamples=10).set_index("metric")
     assert found.loc["average_drop", "value"] == pytest.approx((0.1 + 0.6 + 0.5) / 3)
