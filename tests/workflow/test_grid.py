@@ -1,6 +1,7 @@
 """A grid file becomes jobs and the trainings they share, or a sentence that says what is wrong with it."""
 
 import ast
+import json
 
 import papermill
 import pytest
@@ -82,6 +83,33 @@ def test_names_and_places_are_fit_for_folders_and_commands(tmp_path, monkeypatch
         assert job.parameters["data_root"] == place.replace("~", str(tmp_path))
         keys.append(job.key())
     assert keys[0] == keys[1]  # where the data lie changes no result
+
+
+def test_a_run_depends_on_the_package_and_its_cells_but_not_on_the_pages_of_the_book(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "ROOT", tmp_path)
+    tree = {
+        "cam_utils/plots.py": "figures = 1",
+        "data/results/sscam_imagenet.csv": "a,b",
+        "workflow/site/results_page.py": "text = 1",
+        "n.ipynb": json.dumps({"cells": [{"cell_type": "code", "source": ["x"], "metadata": {}, "outputs": []}]}),
+    }
+    for name, text in tree.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name in ("data/results/sscam_imagenet.json", "data/results/repcam_digits.csv", "requirements.lock"):
+        (tmp_path / name).touch()
+    job = grid.Job("n", "n", "n.ipynb", {"seed": 0}, (), 1)
+    keys = [job.key()]
+    for name, text in (
+        ("workflow/site/results_page.py", "text = 2"),
+        ("n.ipynb", tree["n.ipynb"].replace('"outputs": []', '"outputs": [1]')),
+        ("cam_utils/plots.py", "figures = 2"),
+        ("data/results/sscam_imagenet.csv", "a,c"),
+        ("n.ipynb", tree["n.ipynb"].replace('"x"', '"y"')),
+    ):
+        (tmp_path / name).write_text(text)
+        keys.append(job.key())
+    assert keys[0] == keys[1] == keys[2] and len(set(keys)) == 4
 
 
 def test_exclusions_and_overrides_apply_to_what_they_match():

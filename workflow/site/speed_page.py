@@ -60,8 +60,9 @@ def speed_part(source: Path) -> str:
 
 
 def _device(name: str, record: dict, assets: Path) -> list[str]:
-    rows, held = record["times"], pd.DataFrame(record["memory"])
-    parts = [
+    """Return what one device measured, with its pictures in `assets`."""
+    rows = [{"what": what(row), **_ratios(row)} for row in record["times"]]
+    return [
         f"## {record['device']}",
         f"{record['threads']} threads, {'real' if record['samples'] else 'random'} images, "
         f"{_versions(record)}; revision {str(record['git'])[:8]}, {record['wall_s'] / 60:.0f} minutes.",
@@ -69,14 +70,20 @@ def _device(name: str, record: dict, assets: Path) -> list[str]:
         PROMISED.format(name=name),
         "```text\n" + "\n".join(record["contract"]) + "\n```",
         "### All rows",
-        table([{"what": what(row), **_ratios(row)} for row in rows], f"tab-speed-{name}", RATIOS),
+        table(rows, f"tab-speed-{name}", RATIOS),
+        *_pictures(name, record["times"], pd.DataFrame(record["memory"]), assets),
     ]
+
+
+def _pictures(name: str, rows: list[dict], held: pd.DataFrame, assets: Path) -> list[str]:
+    """Draw the curves that a device has measured into `assets`, and return their figures."""
     wide = held[held["network"] == "wide"] if len(held) else held
     curves = wide.rename(columns={"who": "method", "channels": "at", "MiB": "value"})
     memory = {"Score-CAM, 96 px": curves.assign(low=curves["value"], high=curves["value"])} if len(wide) else {}
     labels = ("labels per image", "time / limit at 1 label")
     plots.look()
-    for stem, panels, axes, caption in (
+    figures = []
+    for stem, panels, (x, y), caption in (
         ("cams", labels_panels(rows, ["cams"]), labels, f"{LABELS} Gradient methods: Grad-CAM."),
         ("scores", labels_panels(rows, ["score_cam", "ss_cam"]), labels, f"{LABELS} Methods of masked forwards."),
         ("batch", batch_panels(rows), ("images per batch", "time / limit at 1 image"), BATCH),
@@ -84,12 +91,12 @@ def _device(name: str, record: dict, assets: Path) -> list[str]:
     ):
         if panels:
             file = f"speed-{stem}-{name}"
-            drawn = plots.curve_panels(panels, xlabel=axes[0], ylabel=axes[1], log=stem != "memory")
+            drawn = plots.curve_panels(panels, xlabel=x, ylabel=y, log=stem != "memory")
             plots.save(drawn, assets / f"{file}.png")
-            parts.append(
+            figures.append(
                 f"```{{figure}} ../assets/{file}.png\n:name: fig-{file}\n:alt: {caption}\n\n{caption}\n```"
             )
-    return parts
+    return figures
 
 
 def labels_panels(rows: list[dict], groups: Sequence[str]) -> dict[str, pd.DataFrame]:
