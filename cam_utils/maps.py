@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def minmax(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs height width"]:
+def normalise(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs height width"]:
     """Return every map rescaled to [0, 1] over its own pixels: s(m) = (m - min m) / (max m - min m).
 
     A constant map (a zero map among them) has no contrast to rescale: it becomes zero, never NaN.
 
-    >>> minmax(torch.tensor([[[0.0, 1.0], [2.0, 4.0]]])).tolist()
+    >>> normalise(torch.tensor([[[0.0, 1.0], [2.0, 4.0]]])).tolist()
     [[[0.0, 0.25], [0.5, 1.0]]]
     """
     low = maps.amin((-2, -1), keepdim=True)
@@ -25,7 +25,7 @@ def minmax(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs 
 def peak(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs height width"]:
     """Return every rectified map divided by its maximum: in [0, 1], and zero stays zero.
 
-    Unlike :func:`minmax` it keeps the zero of the map where it was, which sums and products of maps rely on
+    Unlike :func:`normalise` it keeps the zero of the map where it was, which sums and products of maps rely on
     (Meng et al.; deviation dev-rep-normalisation). A map without positive pixels becomes zero, never NaN.
 
     >>> peak(torch.tensor([[[1.0, 2.0], [2.0, 4.0]]])).tolist()
@@ -62,7 +62,7 @@ def masks(
     [0.75, 1.0]
     """
     raw = upsample(raw, size) if upsample_first else raw
-    normalised = minmax(raw)
+    normalised = normalise(raw)
     return normalised if raw.shape[-2:] == tuple(size) else upsample(normalised, size)
 
 

@@ -3,14 +3,14 @@ import torch
 from cam_utils import maps
 
 
-def test_minmax_of_a_constant_or_zero_map_is_zero_not_nan():
+def test_normalising_a_constant_or_zero_map_is_zero_not_nan():
     raw = torch.stack([torch.zeros(3, 3), torch.full((3, 3), 7.0), torch.full((3, 3), -1e-30)])
-    assert torch.equal(maps.minmax(raw), torch.zeros(3, 3, 3))
+    assert torch.equal(maps.normalise(raw), torch.zeros(3, 3, 3))
 
 
-def test_minmax_is_invariant_to_positive_affine_changes():
+def test_normalising_is_invariant_to_positive_affine_changes():
     raw = torch.randn(4, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(maps.minmax(raw), maps.minmax(3.5 * raw + 11))
+    torch.testing.assert_close(maps.normalise(raw), maps.normalise(3.5 * raw + 11))
 
 
 def test_upsample_by_two_matches_bilinear_weights_by_hand():

@@ -200,13 +200,13 @@ def retained(similarity: np.ndarray, null: np.ndarray) -> np.ndarray:
     return np.divide(similarity - null, own, out=np.full_like(own, np.nan), where=own > FORGOTTEN)
 
 
-def verdict(low: float, high: float) -> str:
+def outcome(low: float, high: float) -> str:
     """Return passes, fails or undecided for the 95% interval of s - (1 + s0) / 2, which must lie below zero.
 
     Passes: after the change the map is nearer to the map of an unrelated image (s0) than to what it was (1). A map
     that is the same for all images has s = s0 = 1: it lies at zero, and fails.
 
-    >>> verdict(-0.3, -0.1), verdict(-0.1, 0.2), verdict(0.0, 0.0)
+    >>> outcome(-0.3, -0.1), outcome(-0.1, 0.2), outcome(0.0, 0.0)
     ('passes', 'undecided', 'fails')
     """
     return "passes" if high < -FORGOTTEN else "fails" if low >= -FORGOTTEN else "undecided"
@@ -244,6 +244,6 @@ def judge(table: pd.DataFrame, stage: str) -> pd.DataFrame:
                 line |= {k: v for k, v in interval(retained(s, s0)).items() if k != "value"}
                 line |= {"n_images": counts["n_images"], "n_pairs": counts["n_pairs"]}
                 if counts["n_images"] >= FEWEST_IMAGES:
-                    line["verdict"] = verdict(bounds["low"], bounds["high"])
+                    line["verdict"] = outcome(bounds["low"], bounds["high"])
             found.append(line)
     return pd.DataFrame(found)

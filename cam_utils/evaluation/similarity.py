@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from cam_utils.evaluation import ranking
+
 COMPARED = 48  # largest side in pixels at which masks are compared; the layers that they are made of have fewer
 SIGMA = 1.5  # standard deviation of SSIM's window in pixels (Wang et al. 2004), which is then 11 pixels wide
 
@@ -19,27 +21,14 @@ def compared(masks: Float[Tensor, "pairs h w"]) -> Float[Tensor, "pairs rows col
     return F.adaptive_avg_pool2d(masks, [min(COMPARED, n) for n in masks.shape[-2:]])
 
 
-def ranks(masks: Float[Tensor, "pairs h w"]) -> Float[Tensor, "pairs pixels"]:
-    """Return every pixel's rank in its mask, from 1 for the lowest; equal pixels share the mean of their ranks.
-
-    >>> ranks(torch.tensor([[[0.0, 0.0], [0.5, 0.2]]])).tolist()
-    [[1.5, 1.5, 4.0, 3.0]]
-    """
-    flat = masks.flatten(1).contiguous()
-    ordered = flat.sort(1).values
-    below, upto = (torch.searchsorted(ordered, flat, right=right) for right in (False, True))
-    return (below + upto + 1).double() / 2
-
-
 def spearman(a: Float[Tensor, "pairs h w"], b: Float[Tensor, "pairs h w"]) -> Float[Tensor, " pairs"]:
     """Return Spearman's rank correlation of each pair's two masks, in [-1, 1]; NaN where one of them is constant.
 
     >>> spearman(torch.tensor([[[0.0, 0.1, 0.2]]]), torch.tensor([[[0.0, 0.5, 0.9]]])).item()
     1.0
     """
-    x, y = (r - r.mean(1, keepdim=True) for r in (ranks(a), ranks(b)))
-    size = ((x * x).sum(1) * (y * y).sum(1)).sqrt()
-    return torch.where(size > 0, (x * y).sum(1) / size.where(size > 0, torch.ones_like(size)), torch.nan)
+    found = ranking.spearman(*(masks.flatten(1).cpu().numpy() for masks in (a, b)))
+    return torch.from_numpy(found).to(a.device)
 
 
 def ssim(a: Float[Tensor, "pairs h w"], b: Float[Tensor, "pairs h w"]) -> Float[Tensor, " pairs"]:

@@ -99,7 +99,7 @@ def channel_scores(
     def made(index: Tensor) -> Tensor:
         index = moved(index, images)
         i, k = image[index], channel[index]
-        return masked(images, i, maps.minmax(maps.upsample(activations[i, k], images.shape[-2:])))
+        return masked(images, i, maps.normalise(maps.upsample(activations[i, k], images.shape[-2:])))
 
     scores = None
     for index, out in batched_scores(score, made, len(image), like=images, chunk=chunk):

@@ -33,11 +33,11 @@ def sign_mask(
     of zero, and a constant channel, leave nothing to rescale: 0.
 
     >>> A = torch.tensor([[[0.0, 1.0, 4.0]]])
-    >>> sign_mask(A, torch.tensor([-1]), (1, 3)).tolist() == maps.minmax(-3 * A).tolist()
+    >>> sign_mask(A, torch.tensor([-1]), (1, 3)).tolist() == maps.normalise(-3 * A).tolist()
     True
     """
     raised = maps.upsample(activations, size)
-    scaled = maps.minmax(raised)
+    scaled = maps.normalise(raised)
     constant = activations.amax((-2, -1)) == activations.amin((-2, -1))
     sign = torch.where(constant, 0, sign)[:, None, None]
     return torch.where(sign > 0, scaled, torch.where(sign < 0, 1 - scaled, 0.0))

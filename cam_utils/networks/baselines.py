@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from cam_utils.maps import minmax
+from cam_utils.maps import normalise
 from cam_utils.networks.capture import evaluation_mode
 from cam_utils.pairs import Pairs
 
@@ -168,7 +168,7 @@ class ACoL(Normalised):
             labels = F.one_hot(logits.argmax(1), logits.shape[1])
         elif labels.shape != logits.shape:
             raise ValueError(f"expected labels (B,L) = {tuple(logits.shape)}, got {tuple(labels.shape)}")
-        erased = (minmax(maps.detach()) > self.erase) & (labels > 0)[..., None, None]
+        erased = (normalise(maps.detach()) > self.erase) & (labels > 0)[..., None, None]
         left = features * ~erased.any(1, keepdim=True)  # [B, K, h, w]
         return logits, self.head[1](left).mean((-2, -1))
 
@@ -182,8 +182,8 @@ class ACoL(Normalised):
         """
         with evaluation_mode(self):
             features = self.features(images)
-            first = minmax(self.head[0](features)[pairs.image, pairs.label])  # [P, h, w]
+            first = normalise(self.head[0](features)[pairs.image, pairs.label])  # [P, h, w]
             left = features[pairs.image] * (first <= self.erase)[:, None]  # [P, K, h, w]
             every = torch.arange(len(pairs), device=pairs.label.device)
-            second = minmax(self.head[1](left)[every, pairs.label])
+            second = normalise(self.head[1](left)[every, pairs.label])
         return torch.maximum(first, second)

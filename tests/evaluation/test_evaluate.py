@@ -40,7 +40,7 @@ def _reference_protocol(model, scenes, method):
                 alpha = w[c].clone()
                 if method == "minmax-cam" and others:
                     alpha -= w[others].mean(0)
-                m = maps.minmax((alpha[:, None, None] * a[0]).sum(0, keepdim=True).relu())
+                m = maps.normalise((alpha[:, None, None] * a[0]).sum(0, keepdim=True).relu())
                 m = maps.upsample(m, x.shape[-2:])[0]
                 o, oc = model(x * m).sigmoid()[0], model(x * (1 - m)).sigmoid()[0]
                 drop, cut = ((p - s).clamp(min=0) / p for s in (o, oc))

@@ -230,7 +230,7 @@ def test_the_chapter_explains_real_photographs(shared, squeezenet_weights, china
     assert row["p_map"] == pytest.approx(float(kept[0, 442]), rel=1e-2, abs=1e-4)
     drop = metrics.average_drop(found.probabilities, kept, torch.tensor([442]))
     assert row["average_drop"] == pytest.approx(float(drop), rel=1e-2)
-    assert float(maps.minmax(found.maps).max()) == 1
+    assert float(maps.normalise(found.maps).max()) == 1
     text = "".join(
         o.get("text", "") + str(o.get("data", {}).get("text/html", ""))
         for cell in nbformat.read(out, 4).cells

@@ -55,7 +55,7 @@ def test_grad_cam_pp_on_gap_has_the_closed_form_relu_w_over_2_plus_gw(scene):
     activations, weights, present = scene
     pairs = pairs_of(present)
     ours = cams.grad_cam_pp(activations, gap_gradients(weights, pairs), pairs)
-    torch.testing.assert_close(maps.minmax(ours), maps.minmax(_reference_official(*scene)["pp"]))
+    torch.testing.assert_close(maps.normalise(ours), maps.normalise(_reference_official(*scene)["pp"]))
 
 
 def test_grad_cam_pp_equals_eq_19_written_with_powers(scene):
@@ -125,8 +125,8 @@ def test_minmax_cam_is_cam_minus_the_mean_of_all_detected_up_to_scale(scene):
     n = len(pairs)
     mean = weights[pairs.label].mean(0)
     centred = cams.weighted_sum(activations, weights[pairs.label] - mean, pairs)
-    expected = maps.minmax(relu(centred))
-    torch.testing.assert_close(maps.minmax(cams.minmax_cam(activations, weights, pairs)), expected)
+    expected = maps.normalise(relu(centred))
+    torch.testing.assert_close(maps.normalise(cams.minmax_cam(activations, weights, pairs)), expected)
     raw = cams.weighted_sum(activations, cams.minmax(weights[pairs.label], pairs), pairs)
     torch.testing.assert_close(raw, n / (n - 1) * centred)
 
@@ -192,6 +192,6 @@ def test_single_precision_agrees_with_double(scene):
 def test_zero_activations_give_zero_maps_and_no_pairs_give_none(scene):
     activations, weights, present = scene
     zero = cams.minmax_cam(torch.zeros_like(activations), weights, pairs_of(present))
-    assert torch.equal(maps.minmax(zero), torch.zeros_like(zero))
+    assert torch.equal(maps.normalise(zero), torch.zeros_like(zero))
     assert cams.minmax_cam(activations, weights, pairs_of(torch.zeros_like(present))).shape == (0, H, W)
     assert len(Pairs.one().take([0, 0])) == 2

@@ -51,7 +51,7 @@ def test_one_forward_serves_all_labels_and_dead_channels_cost_none(net, scene):
 def test_all_channels_dead_gives_zero_maps(net, scene):
     images, activations, pairs = scene
     dead = scorecam.score_cam(images, torch.zeros_like(activations), pairs, lambda x: net(x).sigmoid())
-    assert torch.equal(maps.minmax(dead), torch.zeros_like(dead))
+    assert torch.equal(maps.normalise(dead), torch.zeros_like(dead))
 
 
 def test_chunk_below_one_is_refused(net, scene):
@@ -78,7 +78,7 @@ def test_agrees_with_pytorch_grad_cam_after_its_channel_softmax():
     pairs = pairs_of(torch.tensor([[False, True, True]]))
     scores = scorecam.channel_scores(image, activations, net)  # logits, [1, K, L]
     alpha = scores.softmax(1)[pairs.image, :, pairs.label]
-    ours = maps.minmax(torch.einsum("pk,khw->phw", alpha, activations[0]).relu()).numpy()
+    ours = maps.normalise(torch.einsum("pk,khw->phw", alpha, activations[0]).relu()).numpy()
     with ScoreCAM(net, [net[1]]) as peer:
         theirs = [peer(image, [ClassifierOutputTarget(c)])[0] for c in (1, 2)]
     np.testing.assert_allclose(ours, np.stack(theirs), atol=1e-4)

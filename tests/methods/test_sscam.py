@@ -87,7 +87,7 @@ def test_min_max_keeps_only_the_sign_of_a_weight(scene):
         flat = activations.flatten(0, 1)
         sign = torch.full((len(flat),), 1 if w > 0 else -1)
         ours = sscam.sign_mask(flat, sign, (12, 16))
-        expected = maps.minmax(maps.upsample(w * flat, (12, 16)))
+        expected = maps.normalise(maps.upsample(w * flat, (12, 16)))
         varied = flat.amax((-2, -1)) > flat.amin((-2, -1))
         torch.testing.assert_close(ours[varied], expected[varied])
         assert ours[~varied].abs().max() == 0

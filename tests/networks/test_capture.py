@@ -80,13 +80,13 @@ def test_grad_cam_agrees_with_captum():
 
     net, images, pairs = network("resnet18"), pictures(96), pairs_of(PRESENT)
     captured = capture(net, images, net.layer4, grads=True)
-    ours = maps.minmax(cams.grad_cam(captured.activations.detach(), head_gradients(captured, pairs), pairs))
+    ours = maps.normalise(cams.grad_cam(captured.activations.detach(), head_gradients(captured, pairs), pairs))
     peer = LayerGradCam(net, net.layer4)
     theirs = [
         peer.attribute(images[b : b + 1], target=c, relu_attributions=True)[0, 0].detach()
         for b, c in zip(pairs.image.tolist(), pairs.label.tolist(), strict=True)
     ]
-    torch.testing.assert_close(ours, maps.minmax(torch.stack(theirs)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours, maps.normalise(torch.stack(theirs)), rtol=1e-4, atol=1e-5)
 
 
 def test_grad_cam_pp_agrees_with_pytorch_grad_cam_where_its_epsilon_is_negligible():
@@ -100,7 +100,7 @@ def test_grad_cam_pp_agrees_with_pytorch_grad_cam_where_its_epsilon_is_negligibl
     pairs = pairs_of(PRESENT)
     captured = capture(net, images, net.features, grads=True)
     ours = cams.grad_cam_pp(captured.activations.detach(), head_gradients(captured, pairs), pairs)
-    ours = maps.minmax(maps.upsample(maps.minmax(ours), (64, 64)))  # the peer normalises again after resizing
+    ours = maps.normalise(maps.upsample(maps.normalise(ours), (64, 64)))  # the peer normalises again after resizing
     with GradCAMPlusPlus(net, [net.features]) as peer:
         theirs = [
             torch.from_numpy(peer(images[b : b + 1], [ClassifierOutputTarget(c)])[0])
