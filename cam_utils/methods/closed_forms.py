@@ -85,7 +85,7 @@ def _same(expected: Tensor, signal: Tensor) -> bool:
 
 
 def without_backward(form: Callable, activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
-    """Return what `form`, a gradient method of :mod:`cam_utils.methods.cams`, makes of the head's gradients [P, H, W].
+    """Return the maps [P, H, W] that `form`, a gradient method of `cams`, makes of the head's gradients.
 
     A pair's gradient is one vector v / HW at its active pixels and zero elsewhere, so that sums over pixels are
     products with the number of active pixels.

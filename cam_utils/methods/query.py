@@ -47,7 +47,7 @@ class Query:
 
     @cached_property
     def linear_weights(self) -> Tensor | None:
-        """The weights [L, K] of global average pooling and one linear layer behind the layer, None for other heads."""
+        """The weights [L, K] of a head of global average pooling and one linear layer, None for other heads."""
         return linear_head(self.model, self.captured)
 
     @property
@@ -79,7 +79,7 @@ class Query:
 
     @property
     def signs(self) -> Tensor:
-        """Weights [P, K] of which a method needs the sign alone: the head's, those the model names, else Grad-CAM's.
+        """Weights [P, K] whose sign a method needs: the head's, those the model names, else Grad-CAM's.
 
         SS-CAM's Eq. 15 names a weight that only a linear head has (deviation dev-sscam-weightless-head).
         """

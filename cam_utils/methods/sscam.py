@@ -83,7 +83,7 @@ class Smoothing:
             raise ValueError(f"expected sigma >= 0, got {self.sigma}")
 
     def masks(self, activations: Tensor, sign: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the masks of channels [N, H, W] by the signs of their weights: s(U(w A)), or U(A) times the sign."""
+        """Return the masks of channels [N, H, W] by the signs of the weights: s(U(w A)), or U(A) times the sign."""
         if self.scaled:
             return sign_mask(activations, sign, size)
         return maps.upsample(activations, size) * sign[:, None, None]

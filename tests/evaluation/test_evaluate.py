@@ -14,8 +14,7 @@ import torch
 
 from cam_utils import data, maps
 from cam_utils.evaluation import evaluate
-from cam_utils.methods import cams
-from cam_utils.methods import registry
+from cam_utils.methods import cams, registry
 from cam_utils.networks import models, predictions
 
 
