@@ -1,9 +1,9 @@
 """When the output of a notebook's cell counts as the stored one: another processor may round otherwise.
 
-Sums in another order change the seventh digit of a float, and now and then the last printed one. So in place of
-nbval's comparison of texts, words must be the same, whole numbers too, and numbers with decimals may differ by one
-unit of their last printed digit. A cell of counts, where one image more moves a mean by a point, says in its
-metadata how far its numbers may be apart: `"nbval_tolerance": 1.0`.
+Sums in another order change the seventh digit of a float, and now and then the last printed one. So before nbval
+compares texts, words must be the same, whole numbers too, and numbers with decimals may differ by one unit of their
+last printed digit. A cell of counts, where one image more moves a mean by a point, says in its metadata how far its
+numbers may be apart: `"nbval_tolerance": 1.0`.
 """
 
 import copy
@@ -39,20 +39,12 @@ def _near(new: str, stored: str, tolerance: float) -> bool:
     return decimals[0] == decimals[1] and abs(float(new) - float(stored)) <= allowed + 1e-9
 
 
-def compare_outputs(self: IPyNbCell, test, ref, skip_compare=None) -> bool:
-    """Compare as nbval does, but for what :func:`settled` lets pass."""
-    test, tolerance = copy.deepcopy(test), float(self.cell.metadata.get("nbval_tolerance", 0))
-    for new, stored in zip(test, ref, strict=False):
+def equal(cell: IPyNbCell, outputs: list[dict]) -> bool:
+    """Return whether `outputs` are the cell's stored ones to nbval, but for what :func:`settled` lets pass."""
+    outputs, tolerance = copy.deepcopy(outputs), float(cell.cell.metadata.get("nbval_tolerance", 0))
+    for new, stored in zip(outputs, cell.cell.outputs, strict=False):
         for one, other in ((new, stored), (new.get("data", {}), stored.get("data", {}))):
             for kind in one.keys() & other.keys():
                 if isinstance(one[kind], str) and isinstance(other[kind], str):
                     one[kind] = settled(one[kind], other[kind], tolerance)
-    return _exact(self, test, ref, skip_compare)
-
-
-_exact = IPyNbCell.compare_outputs
-
-
-def install() -> None:
-    """Let nbval compare with tolerance."""
-    IPyNbCell.compare_outputs = compare_outputs
+    return cell.compare_outputs(outputs, cell.cell.outputs)
