@@ -1,4 +1,4 @@
-"""One sentence for a name that is not known, used wherever the user passes one."""
+"""One sentence for a name that is not known and one for a number that cannot be, wherever the user passes one."""
 
 import difflib
 from collections.abc import Iterable
@@ -22,3 +22,16 @@ def check_known(what: str, name: object, names: Iterable[str]) -> str:
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     shown = names if len(names) <= MANY else [*names[:5], f"... {len(names)} in all"]
     raise ValueError(f"unknown {what} {name!r}{hint} (valid: {', '.join(map(str, shown)) or 'none'})")
+
+
+def check_count(what: str, value: object, unit: str = "", least: int = 1) -> int:
+    """Return `value` if it is a whole number, `least` or more; else raise ValueError.
+
+    >>> check_count("limit", 2.5, " of samples")
+    Traceback (most recent call last):
+        ...
+    ValueError: expected limit as a whole number of samples, 1 or more, got 2.5
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"expected {what} as a whole number{unit}, {least} or more, got {value!r}")
+    return value

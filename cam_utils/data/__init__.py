@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from cam_utils.data.sample import Batch, Sample, collate
 from cam_utils.data.views import Drawn, Permuted, Unlabelled
-from cam_utils.names import check_known
+from cam_utils.names import check_count, check_known
 
 __all__ = ["LOADERS", "Batch", "Drawn", "Permuted", "Sample", "Unlabelled", "collate", "load"]
 
@@ -58,9 +58,9 @@ def load(
     ValueError: unknown split of digits 'vall'; did you mean 'val'? (valid: train, val)
     """
     loader = importlib.import_module(f"cam_utils.data.{LOADERS[check_known('dataset', name, LOADERS)]}").load
-    fixed = {"name", "split", "root", "size", "resize", "limit"}
+    fixed = {"name", "split", "root", "size", "resize", "limit", "square"}  # square: size and resize
     for option in options:
         check_known(f"option of {name}", option, sorted(inspect.signature(loader).parameters.keys() - fixed))
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-        raise ValueError(f"expected limit as a whole number of samples, 1 or more, got {limit!r}")
+    if limit is not None:
+        check_count("limit", limit, " of samples")
     return loader(name, split, root=root, size=size, resize=resize, limit=limit, **options)

@@ -16,9 +16,7 @@ EXPECTED = {"train": 118_287, "val": 5_000}  # images of the full split
 LAYOUT = "coco2017/ with train2017/, val2017/ and annotations/instances_{train,val}2017.json"
 
 
-def load(
-    name: str, split: str, *, root: str | Path | None, size: int | None, resize: str, limit: int | None
-) -> Pictures:
+def load(name: str, split: str, *, root: str | Path | None, limit: int | None, **square: object) -> Pictures:
     """Return COCO 2017 `split` ("train" or "val"), in the order of the image ids; 80 classes in category order.
 
     Images without objects are kept, with an all-zero label vector. Crowd objects are included and flagged.
@@ -28,8 +26,7 @@ def load(
     Raises: ValueError (split), FileNotFoundError (folder, annotations or images), OSError (damaged annotations).
     """
     check_known(f"split of {name}", split, EXPECTED)
-    candidates = ("coco2017", ".") if root is not None and not (Path(root) / "annotations").is_dir() else (".",)
-    base = find(root, candidates, LAYOUT, name)
+    base = find(root, ("coco2017", "."), LAYOUT, name, signs=("annotations",))
     file = base / "annotations" / f"instances_{split}2017.json"
     if not file.is_file():
         raise FileNotFoundError(f"missing annotation file {file}: {name} is read from {LAYOUT}")
@@ -44,17 +41,14 @@ def load(
     index = {category: i for i, category in enumerate(sorted(coco.cats))}
     anns = [coco.imgToAnns.get(entry["id"], []) for entry in entries]
     return Pictures(
-        name=name,
-        split=split,
+        name,
+        split,
+        [folder / entry["file_name"] for entry in entries],
         classes=[coco.cats[category]["name"] for category in index],
-        ids=[Path(entry["file_name"]).stem for entry in entries],
-        paths=[folder / entry["file_name"] for entry in entries],
         objects=[[index[ann["category_id"]] for ann in each] for each in anns],
         annotate=partial(_annotate, coco, entries, anns, index),
         has_masks=True,
-        size=size,
-        resize=resize,
-        options={},
+        **square,
     )
 
 

@@ -14,35 +14,38 @@ from torch.utils.data import Dataset
 from cam_utils.data.folder import check_size
 from cam_utils.data.glyphs import masters, pools, render, scramble
 from cam_utils.data.sample import Sample, digest, multi_hot
-from cam_utils.data.scenes import PLACES, choose_digits, paint
+from cam_utils.data.scenes import PLACES, Scene, choose_digits, paint
 from cam_utils.data.sizing import RESIZES
-from cam_utils.names import check_known
+from cam_utils.names import check_count, check_known
 
 CLASSES = tuple("0123456789")
 COUNT = {"train": 5000, "val": 500}
 SIDES = (48, 427)  # smallest and largest scene, in pixels: a digit must fit, and a photograph must fill it
+GEOMETRY = ((26, 40), (-0.21, 0.21), (-0.15, 0.15), (0.9, 1.1))  # side, angle (up to 12 degrees), shear, aspect
 RECIPE = 1  # raised whenever the same options give other pixels
 
 
 class Digits(Dataset):
     """Generated scenes, held in memory as bytes.
 
-    Besides what every dataset has: `images_uint8` [N, 3, S, S], all images at once (the fast path of training),
-    and `handwriting`, int64, the rows of scikit-learn's digits that occur in any scene, distractors included.
+    Besides what every dataset has: `images_uint8` [N, 3, S, S], all images at once (the fast path of training).
     """
 
     def __init__(self, split: str, count: int, size: int, options: dict[str, object]):
         self.name, self.split, self.classes, self.size, self.has_masks = "digits", split, CLASSES, size, True
         self.ids = [f"{split}-{i:05d}" for i in range(count)]
         self._options = options
-        scenes, groups, rows = _generate(split, count, size, **options)
+        pool = pools()[split]
+        # Scrambled, a 1 stays a 1 and a 4 turns into a 0, so the distractors come from the other digits.
+        strokes = np.concatenate([each for digit, each in enumerate(pool) if digit not in (0, 1, 4)])
+        rngs = [np.random.default_rng((options["seed"], list(COUNT).index(split), i)) for i in range(count)]
+        scenes, groups = zip(*(_scene(rng, pool, strokes, size, **options) for rng in rngs), strict=True)
         self._objects = [[digit for group in each for digit in group] for each in groups]
         self._boxes = [scene.boxes for scene in scenes]
         self._owner = np.stack([scene.owner for scene in scenes])
         self.labels = multi_hot(self._objects, len(CLASSES))
         images = np.stack([scene.image for scene in scenes]).transpose(0, 3, 1, 2)
         self.images_uint8 = torch.from_numpy(np.ascontiguousarray(images))
-        self.handwriting = torch.from_numpy(np.unique(rows))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,13 +109,9 @@ def load(
     size = check_size(96 if size is None else size)
     if not SIDES[0] <= size <= SIDES[1]:
         raise ValueError(f"expected size of digits from {SIDES[0]} to {SIDES[1]} pixels, got {size}")
-    count = COUNT[split] if n is None else n
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"expected n as a whole number of scenes, 1 or more, got {n!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"expected seed as a whole number, 0 or more, got {seed!r}")
+    count = check_count("n", COUNT[split] if n is None else n, " of scenes")
     options = {
-        "seed": seed,
+        "seed": check_count("seed", seed, least=0),
         "co_occurrence": float(co_occurrence),
         "pairs": [list(pair) for pair in pairs],
         "place": place,
@@ -135,46 +134,19 @@ def _check(*, co_occurrence: float, pairs: list, objects: list, distractors: lis
         raise ValueError(f"expected distractors as (fewest, most), got {distractors}")
 
 
-def _generate(
-    split: str,
-    count: int,
-    size: int,
-    *,
-    seed: int,
-    co_occurrence: float,
-    pairs: list,
-    place: str,
-    objects: list,
-    distractors: list,
-) -> tuple[list, list, np.ndarray]:
-    """Return the painted scenes, the digits of each in groups, and the rows of handwriting used."""
-    pool = pools()[split]
-    # Scrambled, a 1 stays a 1 and a 4 turns into a 0, so the distractors come from the other digits.
-    strokes = np.concatenate([each for digit, each in enumerate(pool) if digit not in (0, 1, 4)])
-    rngs = [np.random.default_rng((seed, list(COUNT).index(split), i)) for i in range(count)]
-    groups, extras, rows, draws = [], [], [], []
-    for rng in rngs:  # what each scene holds
-        groups.append(choose_digits(rng, objects, co_occurrence, pairs))
-        extras.append(distractors[0] + int(rng.random() * (distractors[1] - distractors[0] + 1)))
-        digits = [digit for group in groups[-1] for digit in group]
-        parts = [pool[digit] for digit in digits] + [strokes] * extras[-1]
-        rows += [part[int(draw * len(part))] for part, draw in zip(parts, rng.random(len(parts)), strict=True)]
-        draws.append(rng.random((len(parts), 5)))
-
-    rows, draws = np.array(rows), np.concatenate(draws)  # [m], [m, 5]
-    ends = np.cumsum([sum(map(len, each)) + extra for each, extra in zip(groups, extras, strict=True)])
+def _scene(
+    rng: np.random.Generator, pool: list, strokes: np.ndarray, size: int, *, co_occurrence: float, pairs: list,
+    place: str, objects: list, distractors: list, **_: object,
+) -> tuple[Scene, list[tuple[int, ...]]]:  # fmt: skip
+    """Return a painted scene and its digits in groups; `pool` holds each digit's rows of handwriting."""
+    groups = choose_digits(rng, objects, co_occurrence, pairs)
+    extra = distractors[0] + int(rng.random() * (distractors[1] - distractors[0] + 1))
+    parts = [pool[digit] for group in groups for digit in group] + [strokes] * extra
+    rows = [part[int(draw * len(part))] for part, draw in zip(parts, rng.random(len(parts)), strict=True)]
+    draws, shown = rng.random((len(parts), 5)), len(parts) - extra
     glyphs = masters()[0][rows]
-    false = np.concatenate([np.arange(end - extra, end) for end, extra in zip(ends, extras, strict=True)])
-    glyphs[false] = scramble(glyphs[false], (draws[false, 4] * 3).astype(int))
-    low, high = np.array(
-        [[26, -0.21, -0.15, 0.9], [40, 0.21, 0.15, 1.1]]
-    )  # side, angle (12 degrees), shear, aspect
+    glyphs[shown:] = scramble(glyphs[shown:], (draws[shown:, 4] * 3).astype(int))
+    low, high = np.array(GEOMETRY).T
     patches = render(glyphs, low + (high - low) * draws[:, :4])  # [m, P, P]
-
-    scenes = []
-    starts = [0, *ends[:-1]]
-    for rng, start, end, each, extra in zip(rngs, starts, ends, groups, extras, strict=True):
-        order = iter(range(end - start))
-        indices = [[next(order) for _ in group] for group in each]
-        scenes.append(paint(rng, patches[start:end], indices, extra, size, place))
-    return scenes, groups, rows
+    order = iter(range(shown))
+    return paint(rng, patches, [[next(order) for _ in group] for group in groups], extra, size, place), groups

@@ -11,8 +11,8 @@ from PIL import Image, ImageFile
 from torch.utils.data import Dataset
 
 from cam_utils.data.sample import Sample, digest, multi_hot
-from cam_utils.data.sizing import RESIZES, fit
-from cam_utils.names import check_known
+from cam_utils.data.sizing import RESIZES, fit, fit_image
+from cam_utils.names import check_count, check_known
 
 
 class Annotation(NamedTuple):
@@ -34,25 +34,24 @@ class Pictures(Dataset):
 
     def __init__(
         self,
-        *,
         name: str,
         split: str,
-        classes: Sequence[str],
-        ids: Sequence[str],
         paths: Sequence[Path],
+        classes: Sequence[str],
         objects: Sequence[Sequence[int]],
         annotate: Callable[[int, int, int], Annotation],
-        has_masks: bool,
-        size: int | None,
-        resize: str,
-        options: dict[str, object],
+        *,
+        has_masks: bool = False,
+        options: dict[str, object] | None = None,
+        size: int | None = None,
+        resize: str = "letterbox",
     ):
-        self.name, self.split, self.classes, self.ids = name, split, tuple(classes), list(ids)
+        self.name, self.split, self.classes, self._paths = name, split, tuple(classes), list(paths)
+        self.ids = [path.stem for path in paths]
         self.size = check_size(224 if size is None else size)
         self.resize = check_known("resize", resize, RESIZES)
         self.labels = multi_hot(objects, len(classes))
-        self.has_masks = has_masks
-        self._paths, self._annotate, self._options = list(paths), annotate, options
+        self.has_masks, self._annotate, self._options = has_masks, annotate, options or {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,7 +59,7 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`; raises OSError naming the file if it is damaged."""
         index = range(len(self))[index]
-        image = torch.from_numpy(read_pixels(self._paths[index], "RGB")).permute(2, 0, 1)
+        image = self._read(index)
         height, width = image.shape[-2:]
         known = self._annotate(index, height, width)
         planes = [] if known.masks is None else list(known.masks)
@@ -81,10 +80,10 @@ class Pictures(Dataset):
 
     def pixels(self, index: int) -> torch.Tensor:
         """Return image `index` alone, uint8 [3, size, size]: training needs neither boxes nor masks."""
-        image = torch.from_numpy(read_pixels(self._paths[index], "RGB")).permute(2, 0, 1)
-        nothing = torch.zeros(0, *image.shape[-2:], dtype=torch.bool)
-        square = fit(image, torch.zeros(0, 4), nothing, self.size, self.resize)[0]
-        return (square * 255).round().to(torch.uint8)
+        return (fit_image(self._read(index), self.size, self.resize) * 255).round().to(torch.uint8)
+
+    def _read(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(read_pixels(self._paths[index], "RGB")).permute(2, 0, 1)
 
     def fingerprint(self) -> str:
         """Return a short hash of all that determines the samples: name, split, sizing, options, ids, labels."""
@@ -109,15 +108,20 @@ def read_pixels(path: Path, mode: str | None = None) -> np.ndarray:
 
 def check_size(size: int) -> int:
     """Return `size` if it is a positive whole number of pixels; raises ValueError otherwise."""
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"expected size as a positive whole number of pixels, got {size!r}")
-    return size
+    return check_count("size", size, " of pixels")
 
 
-def find(root: str | Path | None, candidates: Sequence[str], layout: str, name: str) -> Path:
-    """Return the first of root/candidate that is a folder; raises FileNotFoundError saying what is expected."""
+def find(
+    root: str | Path | None, candidates: Sequence[str], layout: str, name: str, signs: Sequence[str] = ()
+) -> Path:
+    """Return `root` if it holds one of `signs`, else the first of root/candidate that is a folder.
+
+    Raises FileNotFoundError saying what is expected.
+    """
     if root is None:
         raise FileNotFoundError(f"{name} is read from disk: give root= the folder that holds {layout}")
+    if any((Path(root) / sign).exists() for sign in signs):
+        return Path(root)
     for candidate in candidates:
         if (Path(root) / candidate).is_dir():
             return Path(root) / candidate

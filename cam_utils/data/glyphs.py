@@ -73,8 +73,22 @@ def render(glyphs: np.ndarray, geometry: np.ndarray) -> np.ndarray:
         glyphs: uint8 [n, 40, 40] opacity.
         geometry: float [n, 4]: side in pixels, angle in radians, shear (x per y), aspect (width over height).
     """
-    parts = np.array_split(np.arange(len(glyphs)), -(-len(glyphs) // 512) or 1)
-    return np.concatenate([_render(glyphs[part], _inverse(geometry[part])) for part in parts])
+    inverse = _inverse(geometry)
+    padded = np.pad(glyphs, ((0, 0), (1, 1), (1, 1))).astype(np.int32)  # [n, 42, 42]
+    offset = 2 * np.arange(PATCH, dtype=np.int32) - (PATCH - 1)  # from the centre, in half pixels
+    centre = (SIDE + 1) * 1024  # of the padded master, in 1/2048 pixel
+    spots, parts = [], []
+    for row in (1, 0):  # y, x
+        spot = inverse[:, row, 0, None, None] * offset + inverse[:, row, 1, None, None] * offset[:, None] + centre
+        spot = spot.clip(0, (SIDE + 1) * 2048 - 1)  # [n, 52, 52]
+        spots.append(spot >> 11)
+        parts.append((spot & 2047) >> 3)  # in 1/256
+    (y, x), (part_y, part_x) = spots, parts
+    flat = padded.ravel()
+    first = (np.arange(len(glyphs), dtype=np.int32)[:, None, None] * (SIDE + 2) + y) * (SIDE + 2) + x
+    upper = flat[first] * (256 - part_x) + flat[first + 1] * part_x
+    lower = flat[first + SIDE + 2] * (256 - part_x) + flat[first + SIDE + 3] * part_x
+    return ((upper * (256 - part_y) + lower * part_y + 32768) >> 16).astype(np.uint8)
 
 
 def extents(patches: np.ndarray) -> np.ndarray:
@@ -99,24 +113,6 @@ def _inverse(geometry: np.ndarray) -> np.ndarray:
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     rows = [(cos - shear * -sin) / aspect, (sin - shear * cos) / aspect, -sin, cos]
     return np.rint(np.stack(rows, 1) * 1024).astype(np.int32).reshape(-1, 2, 2)
-
-
-def _render(glyphs: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    padded = np.pad(glyphs, ((0, 0), (1, 1), (1, 1))).astype(np.int32)  # [n, 42, 42]
-    offset = 2 * np.arange(PATCH, dtype=np.int32) - (PATCH - 1)  # from the centre, in half pixels
-    centre = (SIDE + 1) * 1024  # of the padded master, in 1/2048 pixel
-    spots, parts = [], []
-    for row in (1, 0):  # y, x
-        spot = inverse[:, row, 0, None, None] * offset + inverse[:, row, 1, None, None] * offset[:, None] + centre
-        spot = spot.clip(0, (SIDE + 1) * 2048 - 1)  # [n, 52, 52]
-        spots.append(spot >> 11)
-        parts.append((spot & 2047) >> 3)  # in 1/256
-    (y, x), (part_y, part_x) = spots, parts
-    flat = padded.ravel()
-    first = (np.arange(len(glyphs), dtype=np.int32)[:, None, None] * (SIDE + 2) + y) * (SIDE + 2) + x
-    upper = flat[first] * (256 - part_x) + flat[first + 1] * part_x
-    lower = flat[first + SIDE + 2] * (256 - part_x) + flat[first + SIDE + 3] * part_x
-    return ((upper * (256 - part_y) + lower * part_y + 32768) >> 16).astype(np.uint8)
 
 
 def _bicubic() -> np.ndarray:

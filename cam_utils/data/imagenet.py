@@ -15,9 +15,7 @@ FLAT = "ILSVRC/Data/CLS-LOC/val"
 LAYOUT = f"imagenet/ with {SYNSETS} and val/<wnid>/*.JPEG (or {SOLUTION} and {FLAT}/*.JPEG)"
 
 
-def load(
-    name: str, split: str, *, root: str | Path | None, size: int | None, resize: str, limit: int | None
-) -> Pictures:
+def load(name: str, split: str, *, root: str | Path | None, limit: int | None, **square: object) -> Pictures:
     """Return ImageNet's validation images; the classes in the order of the synset list, which networks share.
 
     Every image has one label, its class. In class folders (`val/<wnid>/`) the folder gives the label and images
@@ -31,8 +29,7 @@ def load(
     list and folders that disagree, box outside its image).
     """
     check_known(f"split of {name}", split, EXPECTED)
-    itself = root is not None and (Path(root) / SYNSETS).is_file()
-    base = find(root, (".",) if itself else ("imagenet", "."), LAYOUT, name)
+    base = find(root, ("imagenet", "."), LAYOUT, name, signs=(SYNSETS,))
     if not (base / SYNSETS).is_file():
         raise FileNotFoundError(f"missing synset list {base / SYNSETS}: {name} is read from {LAYOUT}")
     index, classes = _synsets(base / SYNSETS)
@@ -44,17 +41,14 @@ def load(
     paths, labels = [path for path, _ in found], [label for _, label in found]
     boxes = [solution[path.stem][1] if solution else [] for path in paths]
     return Pictures(
-        name=name,
-        split=split,
+        name,
+        split,
+        paths,
         classes=classes,
-        ids=[path.stem for path in paths],
-        paths=paths,
         objects=[[label] for label in labels],
         annotate=partial(_annotate, paths, labels, boxes),
-        has_masks=False,
-        size=size,
-        resize=resize,
         options={"boxes": any(boxes)},
+        **square,
     )
 
 

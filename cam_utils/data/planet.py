@@ -21,9 +21,7 @@ LISTS = ("train_v2.csv", "train_classes.csv")  # the competition's own name, and
 LAYOUT = f"planet/ with {LISTS[0]} (or {LISTS[1]}) and train-jpg/"
 
 
-def load(
-    name: str, split: str, *, root: str | Path | None, size: int | None, resize: str, limit: int | None
-) -> Pictures:
+def load(name: str, split: str, *, root: str | Path | None, limit: int | None, **square: object) -> Pictures:
     """Return P:AfS's "train" or "val", in the order of the images' numbers; 17 classes, alphabetical.
 
     The labels are the tags of the list, which describe the image as a whole: there are no objects, boxes or masks.
@@ -34,8 +32,7 @@ def load(
     Raises: ValueError (split, tag), FileNotFoundError (folder, list or image), OSError (damaged list).
     """
     check_known(f"split of {name}", split, EXPECTED)
-    itself = root is not None and any((Path(root) / each).is_file() for each in LISTS)
-    base = find(root, (".",) if itself else ("planet", "."), LAYOUT, name)
+    base = find(root, ("planet", "."), LAYOUT, name, signs=LISTS)
     file = next((base / each for each in LISTS if (base / each).is_file()), None)
     if file is None:
         raise FileNotFoundError(f"missing list {base / LISTS[0]}: {name} is read from {LAYOUT}")
@@ -47,19 +44,8 @@ def load(
     check_whole([f"{each}.jpg" for each in names], present, folder, expected)
 
     ids = [names[i] for i in divide(len(names))[split]][:limit]
-    return Pictures(
-        name=name,
-        split=split,
-        classes=CLASSES,
-        ids=ids,
-        paths=[folder / f"{each}.jpg" for each in ids],
-        objects=[tags[each] for each in ids],
-        annotate=_annotate,
-        has_masks=False,
-        size=size,
-        resize=resize,
-        options={},
-    )
+    paths = [folder / f"{each}.jpg" for each in ids]
+    return Pictures(name, split, paths, CLASSES, [tags[each] for each in ids], _annotate, **square)
 
 
 def divide(count: int) -> dict[str, list[int]]:

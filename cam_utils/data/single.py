@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from cam_utils.data.sample import Sample, digest
+from cam_utils.data.views import View
 
 
-class SingleLabel(Dataset):
+class SingleLabel(View):
     """The images of `dataset` with exactly one label, which is one of `classes`; labels are one-hot of these.
 
     An image that shows both classes of a pair has two labels, so it never trains that pair
@@ -34,31 +33,10 @@ class SingleLabel(Dataset):
                 f"{len(bare)} of {len(chosen)} classes have no single-label image in {dataset.name} "
                 f"{dataset.split}: {', '.join(bare[:5])}{', ...' if len(bare) > 5 else ''}; leave them out"
             )
-        columns = [dataset.classes.index(name) for name in chosen]
-        labels = dataset.labels[:, columns]
-        kept = (dataset.labels.sum(1) == 1) & (labels.sum(1) == 1)
-        self._dataset, self._rows = dataset, kept.nonzero()[:, 0].tolist()
-        self._columns = columns
-        self.name, self.split, self.classes, self.size = dataset.name, dataset.split, chosen, dataset.size
-        self.has_masks, self.ids = dataset.has_masks, [dataset.ids[i] for i in self._rows]
-        self.labels: Tensor = labels[kept]
+        labels = dataset.labels[:, [dataset.classes.index(name) for name in chosen]]
+        rows = ((dataset.labels.sum(1) == 1) & (labels.sum(1) == 1)).nonzero()[:, 0].tolist()
+        super().__init__(dataset, rows, labels[rows], chosen, {"classes": chosen, "rows": rows})
         self.target = self.labels.argmax(1)
-        if hasattr(dataset, "images_uint8"):
-            self.images_uint8 = dataset.images_uint8[kept]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._dataset[self._rows[index]]._replace(labels=self.labels[index])
-
-    def pixels(self, index: int) -> Tensor:
-        """Return image `index` alone, uint8 [3, size, size]."""
-        return self._dataset.pixels(self._rows[index])
-
-    def fingerprint(self) -> str:
-        """Return a short hash of the dataset and the choice of its images."""
-        return digest({"of": self._dataset.fingerprint(), "classes": self.classes, "rows": self._rows}, self.labels)
 
 
 def single_label_counts(dataset: Dataset) -> dict[str, int]:

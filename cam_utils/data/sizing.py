@@ -48,6 +48,11 @@ def fit(image: Tensor, boxes: Tensor, masks: Tensor, size: int, resize: str) -> 
     return F.to_dtype(image, torch.float32, scale=True), boxes.as_subclass(Tensor).clamp(0, size), masks
 
 
+def fit_image(image: Tensor, size: int, resize: str = "letterbox") -> Tensor:
+    """Return the image alone in its square, as :func:`fit` does."""
+    return fit(image, torch.zeros(0, 4), torch.zeros(0), size, resize)[0]
+
+
 def letterbox(height: int, width: int, size: int) -> tuple[int, int, int, int]:
     """Return where a letterboxed image of height x width lies in its square: (top, left, rows, columns).
 

@@ -11,9 +11,7 @@ EXPECTED = {"train": 4_000, "test": 5_532}  # images of the full split
 LAYOUT = "Stanford40/ with JPEGImages/, XMLAnnotations/ and ImageSplits/"
 
 
-def load(
-    name: str, split: str, *, root: str | Path | None, size: int | None, resize: str, limit: int | None
-) -> Pictures:
+def load(name: str, split: str, *, root: str | Path | None, limit: int | None, **square: object) -> Pictures:
     """Return Stanford 40's "train" or "test", in the order of its list; 40 actions in the order of actions.txt.
 
     The label is the action in the XML file, the box the person who performs it; corners, 1-based and inclusive
@@ -24,8 +22,7 @@ def load(
     Raises: ValueError (split, action), FileNotFoundError (folder or file), OSError (damaged XML).
     """
     check_known(f"split of {name}", split, EXPECTED)
-    itself = root is not None and (Path(root) / "ImageSplits").is_dir()
-    base = find(root, (".",) if itself else ("Stanford40", "."), LAYOUT, name)
+    base = find(root, ("Stanford40", "."), LAYOUT, name, signs=("ImageSplits",))
     lists = base / "ImageSplits"
     present = listing(lists, f"actions.txt and the lists of images; {name} is read from {LAYOUT}")
     check_whole(["actions.txt"], present, lists, "it names the 40 actions")
@@ -42,18 +39,9 @@ def load(
 
     ids = ids[:limit]
     known = [_parse(base / "XMLAnnotations" / f"{each}.xml", classes) for each in ids]
+    paths = [base / "JPEGImages" / f"{each}.jpg" for each in ids]
     return Pictures(
-        name=name,
-        split=split,
-        classes=classes,
-        ids=ids,
-        paths=[base / "JPEGImages" / f"{each}.jpg" for each in ids],
-        objects=[annotation.objects for annotation in known],
-        annotate=partial(_annotate, known),
-        has_masks=False,
-        size=size,
-        resize=resize,
-        options={},
+        name, split, paths, classes, [each.objects for each in known], partial(_annotate, known), **square
     )
 
 

@@ -24,15 +24,9 @@ BORDER = 255  # palette index of pixels that are neither object nor background
 
 
 def load(
-    name: str,
-    split: str,
-    *,
-    root: str | Path | None,
-    size: int | None,
-    resize: str,
-    limit: int | None,
-    segmentation_only: bool = False,
-) -> Pictures:
+    name: str, split: str, *, root: str | Path | None, limit: int | None, segmentation_only: bool = False,
+    **square: object,
+) -> Pictures:  # fmt: skip
     """Return VOC 2007 ("train", "val", "trainval", "test") or 2012 (without "test"); 20 classes, alphabetical.
 
     Masks come from SegmentationObject where the image has such a file (object k of the XML is palette index k),
@@ -69,17 +63,15 @@ def load(
     known = [parse(base / "Annotations" / f"{each}.xml", CLASSES) for each in ids]
     masks = [drawn / f"{each}.png" if f"{each}.png" in pngs else None for each in ids]
     return Pictures(
-        name=name,
-        split=split,
+        name,
+        split,
+        [base / "JPEGImages" / f"{each}.jpg" for each in ids],
         classes=CLASSES,
-        ids=ids,
-        paths=[base / "JPEGImages" / f"{each}.jpg" for each in ids],
         objects=[annotation.objects for annotation in known],
         annotate=partial(_annotate, known, masks),
         has_masks=any(masks),
-        size=size,
-        resize=resize,
         options={"segmentation_only": segmentation_only},
+        **square,
     )
 
 

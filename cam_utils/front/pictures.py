@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cam_utils.data.sizing import fit
+from cam_utils.data.sizing import fit_image
+from cam_utils.names import check_count
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -40,8 +41,8 @@ def read_folder(folder: str | Path, size: int, *, limit: int | None = None) -> P
     ValueError for a limit below 1.
     """
     folder = Path(folder).expanduser()
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ValueError(f"expected limit as a whole number of pictures, 1 or more, got {limit!r}")
+    if limit is not None:
+        check_count("limit", limit, " of pictures")
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no folder of pictures at {folder}" + (": it is a file" if folder.exists() else "")
@@ -58,10 +59,7 @@ def read_folder(folder: str | Path, size: int, *, limit: int | None = None) -> P
         except OSError as error:
             skipped[path.name] = str(error).replace(str(path), path.name)
             continue
-        found[path] = (
-            tuple(pixels.shape[-2:]),
-            fit(pixels, torch.zeros(0, 4), torch.zeros(0), size, "letterbox")[0],
-        )
+        found[path] = (tuple(pixels.shape[-2:]), fit_image(pixels, size))
     if not found:
         raise OSError(f"none of {len(skipped)} pictures can be read: {next(iter(skipped.values()))}")
     frames, squares = zip(*found.values(), strict=True)
@@ -74,9 +72,7 @@ def letterboxed(image, size: int) -> Tensor:
 
     Raises as :func:`upright`.
     """
-    pixels = upright(image)
-    nothing = torch.zeros(0, *pixels.shape[-2:], dtype=torch.bool)
-    return fit(pixels, torch.zeros(0, 4), nothing, size, "letterbox")[0]
+    return fit_image(upright(image), size)
 
 
 def upright(image) -> Tensor:

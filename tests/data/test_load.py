@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from cam_utils import data, files
+from cam_utils.data.pixels import PixelsAndLabels
+from cam_utils.data.single import SingleLabel
 from cam_utils.evaluation import regions
 from tests.conftest import ROOT
 
@@ -77,6 +79,18 @@ def test_a_random_part_is_fixed_by_its_seed():
     assert [part[i].id for i in range(5)] == part.ids
     assert part.labels.tolist() == [scenes.labels[scenes.ids.index(name)].tolist() for name in part.ids]
     assert sorted(data.Drawn(scenes, None).ids) == scenes.ids
+
+
+@pytest.mark.parametrize("name", ["voc2007", "digits"])
+def test_every_view_serves_the_pixels_of_its_rows(name, voc_root):
+    scenes = data.load(name, "train", root=voc_root, size=96, limit=3)
+    views = [data.Drawn(scenes, 2, 5), data.Unlabelled(scenes, "ab"), data.Permuted(scenes, 1)]
+    for view in [*views, SingleLabel(scenes, strict=False)]:
+        read = PixelsAndLabels(view)
+        for i, each in enumerate(view.ids):
+            pixels, labels = read[i]
+            assert torch.equal(pixels, PixelsAndLabels(scenes)[scenes.ids.index(each)][0])
+            assert torch.equal(labels, view[i].labels) and view[i].id == each
 
 
 def test_images_for_a_network_of_other_classes_carry_no_label_but_keep_their_objects():
