@@ -47,6 +47,7 @@ def head_of(model: nn.Module, captured: Capture) -> nn.Sequential | None:
 def _plain(head: nn.Linear) -> nn.Linear:
     """Return a linear layer with the head's effective weights, which kernel usage regularisation shrinks."""
     weights = head.class_weights().detach()
-    layer = nn.Linear(head.in_features, head.out_features, device=weights.device, dtype=weights.dtype)
+    size = {"in_features": head.in_features, "out_features": head.out_features}
+    layer = nn.utils.skip_init(nn.Linear, **size, device=weights.device, dtype=weights.dtype)  # draws no weights
     layer.weight.data, layer.bias.data = weights.clone(), head.bias.detach().clone()
     return layer

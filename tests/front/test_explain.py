@@ -29,7 +29,7 @@ def test_explain_is_one_line_on_a_stock_network_and_a_photo(photo):
 def test_explain_mixed_label_counts_equals_one_image_at_a_time(model):
     images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     labels = [[1], [2, 3], [0, 4, 5, 9]]
-    for method in registry.METHODS:
+    for method in ("minmax-cam", "score-cam"):  # the others: tests/methods/test_registry.py
         together = explain(model, images, labels, method=method).maps
         alone = [explain(model, images[i : i + 1], [labels[i]], method=method).maps for i in range(3)]
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)

@@ -157,13 +157,6 @@ def test_background_term_of_d_minmax_by_hand():
     assert cams.d_minmax(torch.tensor([[1.0], [-3.0]]), pairs).tolist() == [[0.0], [-2.0]]
 
 
-def test_the_rest_of_the_batch_does_not_change_a_map(scene):
-    activations, weights, present = scene
-    together = cams.minmax_cam(activations, weights, pairs_of(present))
-    alone = [cams.minmax_cam(activations[i : i + 1], weights, pairs_of(present[i : i + 1])) for i in range(B)]
-    torch.testing.assert_close(together, torch.cat(alone))
-
-
 def test_two_sets_for_one_image_equal_two_images(scene):
     activations, weights, present = scene
     image = torch.tensor([1, 1])

@@ -94,31 +94,6 @@ def test_min_max_keeps_only_the_sign_of_a_weight(scene):
 
 
 @torch.no_grad()
-def test_the_chunk_changes_nothing(net, scene):
-    weights = torch.randn(len(scene[2]), 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    found = [
-        sscam.ss_cam(
-            *scene, lambda x: net(x).softmax(1), sscam.Smoothing(draws=4, seed=1), weights=weights, chunk=chunk
-        )
-        for chunk in (1, 7, 1000, None)
-    ]
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-12, atol=1e-12)
-
-
-@torch.no_grad()
-def test_the_rest_of_the_batch_changes_nothing(net, scene):
-    images, activations, pairs = scene
-    score = lambda x: net(x).softmax(1)  # noqa: E731
-    every = sscam.ss_cam(images, activations, pairs, score, sscam.Smoothing(draws=3))
-    row = int((pairs.image == 1).nonzero()[0])
-    alone = Pairs(torch.tensor([0]), pairs.label[row : row + 1], torch.tensor([0]))
-    torch.testing.assert_close(
-        sscam.ss_cam(images[1:2], activations[1:2], alone, score, sscam.Smoothing(draws=3))[0], every[row]
-    )
-
-
-@torch.no_grad()
 def test_images_have_noise_of_their_own_by_their_ids(net, scene):
     images, activations, _ = scene
     twice = torch.tensor([0, 0])  # one image under two names
