@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import normalize
 
 from cam_utils.front.pictures import letterboxed
 from cam_utils.methods.query import ask
@@ -37,8 +38,7 @@ class Loaded(NamedTuple):
 
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Return pixels [B, 3, S, S] in [0, 1] as the model expects them."""
-        mean, std = (torch.tensor(values).view(3, 1, 1).to(pixels) for values in (self.mean, self.std))
-        return (pixels - mean) / std
+        return normalize(pixels, list(self.mean), list(self.std))
 
     def read(self, images) -> Tensor:
         """Return pictures (paths or PIL images, one or a list) letterboxed and preprocessed, [B, 3, S, S]."""
@@ -95,7 +95,7 @@ def _from_torchvision(name: str, weights, outputs: int | None) -> tuple[nn.Modul
             net.transform_input = True  # GoogLeNet and Inception turn ImageNet's mean and std into their own
     else:
         net = torchvision.models.get_model(name, weights=None, **({"num_classes": outputs} if outputs else {}))
-    return net, imagenet_classes() if outputs in (None, 1000) else None
+    return net, models.imagenet_classes() if outputs in (None, 1000) else None
 
 
 def _from_timm(name: str, weights, outputs: int | None) -> tuple[nn.Module, tuple[str, ...] | None]:
@@ -114,7 +114,7 @@ def _from_timm(name: str, weights, outputs: int | None) -> tuple[nn.Module, tupl
             raise
         reason = str(error).splitlines()[0]
         raise ConnectionError(f"the weights of timm/{name} could not be downloaded ({reason})") from error
-    return net, imagenet_classes() if getattr(net, "num_classes", None) == 1000 else None
+    return net, models.imagenet_classes() if getattr(net, "num_classes", None) == 1000 else None
 
 
 def _from_file(spec: str) -> nn.Module:
@@ -180,11 +180,6 @@ def _input_of(net: nn.Module, spec: str) -> tuple[int, tuple[float, ...], tuple[
         shown = every.get("IMAGENET1K_V1", next(iter(every.values()))).transforms()
         return shown.crop_size[0], tuple(shown.mean), tuple(shown.std)
     return 224, *models.IMAGENET
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """Return torchvision's names of ImageNet's 1,000 classes."""
-    return tuple(torchvision.models.get_model_weights("resnet18").IMAGENET1K_V1.meta["categories"])
 
 
 def find_layer(model: nn.Module, images: Tensor, name: str | None = None) -> tuple[str, nn.Module]:

@@ -30,8 +30,8 @@ def save_overlays(
 
     found, images: what :func:`cam_utils.front.explain.explain` returned, and the pictures (paths or PIL images,
     one or a list). A file is named `<picture>_<index>-<class>_<method>.jpg`: `names` replaces the pictures' names,
-    and without `classes` the index stands alone. longest: larger pictures are made smaller, to so many pixels on their
-    longer side (None: never).
+    and without `classes` the index stands alone. longest: larger pictures are made smaller, to so many pixels on
+    their longer side (None: never).
 
     Raises ValueError if the pictures are not those of the maps or `names` are not one for each, and as
     :func:`cam_utils.front.pictures.upright`.

@@ -28,8 +28,7 @@ def photo(images: Tensor, generator: Generator) -> Tensor:
 
     Their brightness and hue deltas had no effect on float pixels (deviation dev-augmentation) and are left out.
     """
-    for dim in (-1, -2):
-        images = torch.where(_uniform(images, 0.0, 1.0, generator) < 0.5, images.flip(dim), images)
+    images = flip(flip(images, generator), generator, -2)
     return colour(images, generator, contrast=(0.5, 1.5), saturation=(0.2, 1.0))
 
 
@@ -47,9 +46,9 @@ def digits(images: Tensor, generator: Generator, shift: int = 4) -> Tensor:
     return colour(shifted.permute(0, 3, 1, 2), generator, contrast=(0.8, 1.2), saturation=(0.6, 1.4))
 
 
-def flip(images: Tensor, generator: Generator) -> Tensor:
-    """Return half of the images mirrored left to right."""
-    return torch.where(_uniform(images, 0.0, 1.0, generator) < 0.5, images.flip(-1), images)
+def flip(images: Tensor, generator: Generator, dim: int = -1) -> Tensor:
+    """Return half of the images mirrored, left to right or along another `dim`."""
+    return torch.where(_uniform(images, 0.0, 1.0, generator) < 0.5, images.flip(dim), images)
 
 
 def none(images: Tensor, generator: Generator) -> Tensor:

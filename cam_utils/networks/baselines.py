@@ -1,5 +1,5 @@
 """Networks that Meng et al. compare with: CBAM (attention inside every residual block) and ACoL (two classifiers,
-the second of which sees only what the first did not use). :func:`cam_utils.networks.models.build` makes them by name.
+the second of which sees only what the first did not use); :func:`cam_utils.networks.models.build` makes them.
 
 Shapes: images [B, 3, H, W] from :meth:`Normalised.preprocess`, features [B, K, h, w], logits [B, L].
 """

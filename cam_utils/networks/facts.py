@@ -1,19 +1,15 @@
-"""What is known of every network without building it: its size, its cost, its names in the papers; without torch."""
+"""What is known of every network without building it: size, cost, names in the papers; without torch."""
 
 from typing import NamedTuple
 
 
 class Facts(NamedTuple):
-    """One network.
+    """One network up to its last feature maps."""
 
-    millions: of parameters up to the last feature maps. gmacs: billions of multiply-adds of one image at 224 px, with
-    the digits' networks at 96 px. channels: of the last feature maps. papers: its names in data/paper_tables.
-    """
-
-    millions: float
-    gmacs: float
-    channels: int
-    papers: tuple[str, ...] = ()
+    millions: float  # of parameters
+    gmacs: float  # billions of multiply-adds of one image at 224 px, of the digits' networks at 96 px
+    channels: int  # of the last feature maps
+    papers: tuple[str, ...] = ()  # its names in data/paper_tables
 
 
 NETWORKS = {

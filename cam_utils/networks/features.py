@@ -1,6 +1,5 @@
 """Pooled features of a frozen network, computed once per dataset and kept on disk within a bound."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -49,10 +48,8 @@ def pooled_features(
         for images, _ in tqdm(loader, desc=f"features of {dataset.name} {dataset.split}", **quiet)
     ]
     features = torch.cat(found)
-    target.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    torch.save({"features": features}, partial)
-    partial.replace(path)
+    with files.written(path) as partial:
+        torch.save({"features": features}, partial)
     _evict(target, budget, keep=path)
     return features
 

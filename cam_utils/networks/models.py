@@ -4,7 +4,6 @@ Every classifier here ends in the form that CAM needs: the target activations A 
 `features`, g = GAP(A) [B, K], and the logits are S = g W^T + b with W [L, K]. ACoL alone has another form.
 """
 
-import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from cam_utils.files import written
 from cam_utils.names import check_known
 from cam_utils.networks.baselines import CBAM, ACoL, Normalised, with_cbam, with_dense_pools
 
@@ -81,18 +81,17 @@ def _digits_features(attention: bool = False) -> nn.Sequential:
     return nn.Sequential(stem, *(Residual(*size, attention) for size in sizes))
 
 
+def trunk(net: nn.Module) -> nn.Sequential:
+    """Return what a torchvision network has below its pooling; a ResNet has no name for it."""
+    return net.features if hasattr(net, "features") else nn.Sequential(*list(net.children())[:-2])
+
+
 # name -> torchvision's builder and what to keep of it
 BACKBONES = {
-    "vgg16-gap": ("vgg16", lambda net: net.features),
-    "vgg19": ("vgg19", lambda net: net.features),
-    "resnet18": ("resnet18", lambda net: nn.Sequential(*list(net.children())[:-2])),
-    "resnet50": ("resnet50", lambda net: nn.Sequential(*list(net.children())[:-2])),
-    "resnet101": ("resnet101", lambda net: nn.Sequential(*list(net.children())[:-2])),
-    "resnet152": ("resnet152", lambda net: nn.Sequential(*list(net.children())[:-2])),
-    "mobilenet_v2": ("mobilenet_v2", lambda net: net.features),
-    "efficientnet_b6": ("efficientnet_b6", lambda net: net.features),
-    "squeezenet1_0": ("squeezenet1_0", lambda net: net.features),
-    "cbam_resnet50": ("resnet50", lambda net: nn.Sequential(*list(with_cbam(net).children())[:-2])),
+    "vgg16-gap": ("vgg16", trunk),
+    **{name: (name, trunk) for name in ("vgg19", "resnet18", "resnet50", "resnet101", "resnet152")},
+    **{name: (name, trunk) for name in ("mobilenet_v2", "efficientnet_b6", "squeezenet1_0")},
+    "cbam_resnet50": ("resnet50", lambda net: trunk(with_cbam(net))),
 }
 NAMES = ("digits", "digits-cbam", *BACKBONES)  # the classifiers: every head and every method fits them
 # ACoL's networks: name -> backbone (None: the digits features) and width of a branch
@@ -136,7 +135,7 @@ class Pretrained(Normalised):
     def __init__(self, name: str, net: nn.Module) -> None:
         super().__init__(IMAGENET)
         self.net, (self._layer, self._weights) = net, PRETRAINED[name]
-        self.classes = tuple(torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta["categories"])
+        self.classes = imagenet_classes()
         self.num_classes = len(self.classes)
 
     @property
@@ -151,6 +150,11 @@ class Pretrained(Normalised):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """Return torchvision's names of ImageNet's 1,000 classes."""
+    return tuple(torchvision.models.get_model_weights("resnet18").IMAGENET1K_V1.meta["categories"])
 
 
 def pretrained(name: str, weights: str | Path | None = "imagenet") -> Pretrained:
@@ -176,8 +180,8 @@ def build(
 
     `weights` initialises the backbone: None (random), "imagenet" (torchvision's download), or the path of a
     state dict of the torchvision network (for digits, of a checkpoint of a digits network); CBAM's own parameters
-    are not in it and start at random. `bias` is the
-    initial value of every logit's bias. `seed` fixes the initial values without touching the global generator.
+    are not in it and start at random. `bias` is the initial value of every logit's bias. `seed` fixes the initial
+    values without touching the global generator.
     Raises ValueError for an unknown name or head, a file that does not fit, or a head or dropout for ACoL;
     FileNotFoundError for a missing file, ConnectionError if "imagenet" cannot be downloaded.
 
@@ -274,12 +278,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 def save_checkpoint(path: str | Path, model: nn.Module, *, name: str, head: str, classes, **facts) -> None:
     """Write the model and what is needed to rebuild it; the file appears only when complete."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    torch.save({"name": name, "head": head, "classes": list(classes), "facts": facts, "state": state}, partial)
-    partial.replace(path)
+    with written(path) as partial:
+        torch.save({"name": name, "head": head, "classes": list(classes), "facts": facts, "state": state}, partial)
 
 
 def load_checkpoint(path: str | Path, classes=None) -> Classifier | ACoL:

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -32,6 +33,11 @@ from cam_utils.networks.schedules import Stage
 LOSSES = {
     "sigmoid": F.binary_cross_entropy_with_logits,
     "softmax": F.cross_entropy,  # takes one-hot labels as probabilities
+}
+OPTIMIZERS = {
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
 }
 
 
@@ -127,12 +133,7 @@ class Training(L.LightningModule):
             {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate}
             for part, rate in zip(parts, rates, strict=True)
         ]
-        decay = self.stage.weight_decay
-        if self.stage.optimizer in ("adam", "adamw"):
-            kind = torch.optim.Adam if self.stage.optimizer == "adam" else torch.optim.AdamW
-            optimizer = kind(groups, weight_decay=decay)
-        else:
-            optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay)
+        optimizer = OPTIMIZERS[self.stage.optimizer](groups, weight_decay=self.stage.weight_decay)
         if not self.stage.one_cycle:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -141,25 +142,15 @@ class Training(L.LightningModule):
 
 
 def train(
-    model: Classifier,
-    load: Callable[..., Dataset],
-    schedule: tuple[Stage, ...],
-    *,
-    seed: int = 0,
-    accelerator: str = "auto",
-    devices: int = 1,
-    nodes: int = 1,
-    strategy: str = "auto",
-    precision: str = "32-true",
-    workers: int = 0,
-    progress: bool = True,
-) -> pd.DataFrame:
+    model: Classifier, load: Callable[..., Dataset], schedule: tuple[Stage, ...], *, seed: int = 0,
+    devices: int = 1, nodes: int = 1, workers: int = 0, progress: bool = True, **trainer: object,
+) -> pd.DataFrame:  # fmt: skip
     """Train the model in place through the schedule's stages and return one row per epoch.
 
-    `load(split, **options)` gives the datasets "train" and "val" (a partial of `data.load`). `accelerator`,
-    `devices`, `nodes`, `strategy` and `precision` are Lightning's. Columns of the result: stage, epoch, lr, loss,
-    val_loss, val_f1 (macro, in [0, 1]; p > 0.5, or with softmax the first class). Raises RuntimeError if the loss
-    is not finite, ValueError for a dataset without images.
+    `load(split, **options)` gives the datasets "train" and "val" (a partial of `data.load`). `devices`, `nodes`
+    and the options in `trainer` (accelerator, strategy, precision) are Lightning's. Columns of the result: stage,
+    epoch, lr, loss, val_loss, val_f1 (macro, in [0, 1]; p > 0.5, or with softmax the first class). Raises
+    RuntimeError if the loss is not finite, ValueError for a dataset without images.
     """
     rows = []
     for number, stage in enumerate(schedule, start=1):
@@ -176,38 +167,43 @@ def train(
             for i, p in enumerate(pairs)
         ]
         module = Training(model, stage, seed)
-        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), _quiet():
-            torch.manual_seed(seed)  # dropout only
-            best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
-            callbacks = [best] if stage.keep == "best" else []
-            callbacks += [TQDMProgressBar()] if progress else []
-            callbacks += [PlateauRestore(stage.plateau, restore=stage.restore)] if stage.plateau else []
-            if stage.early_stop:
-                callbacks.append(EarlyStopping("val_loss", patience=stage.early_stop, check_finite=False))
-            trainer = L.Trainer(
-                max_epochs=stage.epochs, accelerator=accelerator, devices=devices, num_nodes=nodes,
-                strategy=strategy, precision=precision, callbacks=callbacks,
-                logger=CSVLogger(folder, name=None, version=""),
-                enable_progress_bar=progress,
-                enable_checkpointing=stage.keep == "best", enable_model_summary=False,
-                num_sanity_val_steps=0, default_root_dir=folder,
-            )  # fmt: skip
-            trainer.fit(module, *loaders)
-            # From files of the first process, since with several devices the epochs may have run in others.
-            log, state = None, None
-            if trainer.global_rank == 0:
-                log = pd.read_csv(Path(folder) / "metrics.csv").groupby("epoch", as_index=False).first()
-                if stage.keep == "best":
-                    state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
-            log, state = trainer.strategy.broadcast((log, state))
-            if not np.isfinite(log["loss"]).all():
-                raise RuntimeError(f"the training loss is not finite in stage {number}: lower lr={stage.lr}")
-            if state is not None:
-                module.load_state_dict(state)
+        log = _run(module, loaders, progress, devices=devices, num_nodes=nodes, **trainer)
+        if not np.isfinite(log["loss"]).all():
+            raise RuntimeError(f"the training loss is not finite in stage {number}: lower lr={stage.lr}")
         rows.append(log.assign(stage=number, epoch=log["epoch"] + 1))
     unfreeze_top(model.features, 1.0)
     model.cpu().eval()
     return pd.concat(rows, ignore_index=True)[["stage", "epoch", "lr", "loss", "val_loss", "val_f1"]]
+
+
+def _run(module: Training, loaders: list[DataLoader], progress: bool, **options: object) -> pd.DataFrame:
+    """Run one stage, leave the weights in the module that the stage keeps, and return Lightning's log."""
+    stage, best = module.stage, None
+    callbacks = [TQDMProgressBar()] if progress else []
+    if stage.plateau:
+        callbacks.append(PlateauRestore(stage.plateau, restore=stage.restore))
+    if stage.early_stop:
+        callbacks.append(EarlyStopping("val_loss", patience=stage.early_stop, check_finite=False))
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), _quiet():
+        torch.manual_seed(module.seed)  # dropout only
+        if stage.keep == "best":
+            best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
+            callbacks.append(best)
+        trainer = L.Trainer(
+            max_epochs=stage.epochs, callbacks=callbacks, logger=CSVLogger(folder, name=None, version=""),
+            enable_progress_bar=progress, enable_checkpointing=best is not None, enable_model_summary=False,
+            num_sanity_val_steps=0, default_root_dir=folder, **options,
+        )  # fmt: skip
+        trainer.fit(module, *loaders)
+        # From files of the first process, since with several devices the epochs may have run in others.
+        log, state = None, None
+        if trainer.global_rank == 0:
+            log = pd.read_csv(Path(folder) / "metrics.csv").groupby("epoch", as_index=False).first()
+            state = torch.load(best.best_model_path, weights_only=True)["state_dict"] if best else None
+        log, state = trainer.strategy.broadcast((log, state))
+    if state is not None:
+        module.load_state_dict(state)
+    return log
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cam_utils.front.labels import class_names, label_indices
-from cam_utils.front.model_loading import imagenet_classes
+from cam_utils.networks.models import imagenet_classes
 
 
 @pytest.mark.parametrize(
