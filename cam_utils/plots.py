@@ -50,11 +50,11 @@ def coloured(mask: Tensor) -> np.ndarray:
     return plt.get_cmap(MAP_COLOURS)(mask.numpy())[..., :3]
 
 
-def overlay(axes: plt.Axes, image: Tensor, mask: Tensor | None = None, opacity: float = 0.6) -> None:
+def overlay(axes: plt.Axes, image: Tensor, mask: Tensor | None = None) -> None:
     """Draw an image [3, h, w] in [0, 1] under a map [h, w] in [0, 1]."""
     axes.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
     if mask is not None:
-        axes.imshow(mask.numpy(), cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=opacity)
+        axes.imshow(mask.numpy(), cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=0.6)
     axes.set(xticks=[], yticks=[])
 
 
@@ -131,33 +131,24 @@ def threshold_curves(sweep: pd.DataFrame, marks: dict[float, str], styles: dict[
     return figure
 
 
-def heatmap(values: np.ndarray, labels: Sequence[str], *, title: str, axes: plt.Axes, limit: float = 1.0) -> None:
-    """Draw a symmetric matrix in [-limit, limit] with its numbers."""
-    sns.heatmap(
-        pd.DataFrame(values.round(1) + 0.0, labels, labels), ax=axes, vmin=-limit, vmax=limit, center=0,
-        cmap="vlag", annot=len(labels) <= 12, fmt=".1f", annot_kws={"size": 6}, square=True,
-        cbar_kws={"shrink": 0.7},
-    )  # fmt: skip
-    axes.set_title(title)
-
-
-def intervals(aggregated: pd.DataFrame, metrics: Sequence[str], *, hue: str = "method") -> Figure:
-    """Draw every metric's mean in percent with its 95% interval, one panel per metric; `hue` sets the sign."""
+def intervals(aggregated: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+    """Draw every metric's mean in percent with its 95% interval: a panel per metric, a sign per method."""
+    if "setting" not in aggregated:
+        aggregated = aggregated.assign(setting="")
     figure, grid = plt.subplots(1, len(metrics), figsize=(1.6 * len(metrics), 2.6), sharey=True, squeeze=False)
-    groups = list(aggregated[hue].unique())
-    settings = list(aggregated["setting"].unique()) if "setting" in aggregated else [None]
+    groups, settings = list(aggregated["method"].unique()), list(aggregated["setting"].unique())
+    found = aggregated.groupby(["metric", "method", "setting"]).first()
     for axes, metric in zip(grid[0], metrics, strict=True):
         for i, group in enumerate(groups):
             for j, setting in enumerate(settings):
-                rows = aggregated[(aggregated["metric"] == metric) & (aggregated[hue] == group)]
-                row = (rows if setting is None else rows[rows["setting"] == setting]).iloc[0]
+                row = found.loc[(metric, group, setting)]
                 y = j * (len(groups) + 1) + i
                 spread = 100 * np.array([[row["value"] - row["low"]], [row["high"] - row["value"]]])
                 sign = {"fmt": MARKERS[i % len(MARKERS)], "color": f"C{i}"}
                 axes.errorbar(100 * row["value"], y, xerr=spread, ms=4, label=group, **sign)
         axes.set(title=metric.replace("_", " "), xlabel="percent")
         ticks = [j * (len(groups) + 1) + (len(groups) - 1) / 2 for j in range(len(settings))]
-        axes.set_yticks(ticks, [s or "" for s in settings])
+        axes.set_yticks(ticks, settings)
     grid[0, 0].invert_yaxis()  # shared: the first setting stands on top
     handles, names = grid[0, 0].get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
@@ -188,7 +179,12 @@ def weight_panels(weights: dict[str, Tensor], classes: Sequence[str]) -> Figure:
     for column, (name, values) in zip(grid.T, weights.items(), strict=True):
         sns.histplot(values.flatten().numpy(), bins=60, ax=column[0])
         column[0].set(title=f"weights, {name} head", xlabel="effective weight", yscale="log")
-        heatmap(np.corrcoef(values.numpy()), classes, title="correlation of labels", axes=column[1])
+        sns.heatmap(
+            pd.DataFrame(np.corrcoef(values.numpy()).round(1) + 0.0, classes, classes), ax=column[1], vmin=-1,
+            vmax=1, center=0, cmap="vlag", annot=len(classes) <= 12, fmt=".1f", annot_kws={"size": 6}, square=True,
+            cbar_kws={"shrink": 0.7},
+        )  # fmt: skip
+        column[1].set_title("correlation of labels")
     return figure
 
 

@@ -3,13 +3,14 @@
 import contextlib
 import io
 import json
+import warnings
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pycocotools.coco import COCO
 
-from cam_utils.data.folder import Annotation, Pictures, check_whole, find, listing
+from cam_utils.data.folder import Annotation, Pictures, find, listing
 from cam_utils.names import check_known
 
 EXPECTED = {"train": 118_287, "val": 5_000}  # images of the full split
@@ -33,9 +34,8 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     coco = _read(file)
     entries = sorted(coco.imgs.values(), key=lambda entry: entry["id"])
     folder = base / f"{split}2017"
-    expected = f"{file.name} lists them (the full split has {EXPECTED[split]:,} images)"
-    names = [entry["file_name"] for entry in entries]
-    check_whole(names, listing(folder, f"the images that {file.name} lists"), folder, expected)
+    full = f"{file.name} lists them (the full split has {EXPECTED[split]:,} images)"
+    listing(folder, f"the images that {file.name} lists", [entry["file_name"] for entry in entries], full)
 
     entries = entries[:limit]
     index = {category: i for i, category in enumerate(sorted(coco.cats))}
@@ -58,7 +58,9 @@ def _annotate(coco: COCO, entries: list, anns: list, index: dict, i: int, height
         stated = f"{entry['width']} x {entry['height']}"
         raise OSError(f"{entry['file_name']} is {width} x {height} pixels, its annotation says {stated}")
     corners = [[x, y, x + w, y + h] for x, y, w, h in (ann["bbox"] for ann in anns[i])]
-    masks = [coco.annToMask(ann).astype(bool) for ann in anns[i]]
+    with warnings.catch_warnings():  # pycocotools' arrays predate NumPy 2's __array__
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        masks = [coco.annToMask(ann).astype(bool) for ann in anns[i]]
     return Annotation(
         objects=[index[ann["category_id"]] for ann in anns[i]],
         boxes=corners,

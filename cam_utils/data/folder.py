@@ -128,18 +128,18 @@ def find(
     raise FileNotFoundError(f"{name} not found under {root}: expected a folder holding {layout}")
 
 
-def listing(folder: Path, expected: str) -> set[str]:
-    """Return the names of the files in `folder` (one scan); raises FileNotFoundError saying what belongs there."""
+def listing(folder: Path, expected: str, names: Sequence[str] = (), reason: str = "") -> set[str]:
+    """Return the names of all files in `folder`, one scan, having checked that `names` are among them.
+
+    Raises FileNotFoundError, saying what is `expected` in the folder that is missing, or naming the first files
+    that it lacks; `reason` ends that sentence.
+    """
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
+        present = set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"missing folder {folder}: expected {expected}") from error
-
-
-def check_whole(names: Sequence[str], present: set[str], folder: Path, expected: str) -> None:
-    """Raise FileNotFoundError naming the first listed files that `folder` lacks; `expected` ends the sentence."""
     missing = [name for name in names if name not in present]
     if missing:
         first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise FileNotFoundError(f"{len(missing)} of {len(names)} files missing in {folder}: {first}; {expected}")
+        raise FileNotFoundError(f"{len(missing)} of {len(names)} files missing in {folder}: {first}; {reason}")
+    return present

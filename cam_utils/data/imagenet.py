@@ -6,7 +6,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from cam_utils.data.folder import Annotation, Pictures, check_whole, find, listing
+from cam_utils.data.folder import Annotation, Pictures, find, listing
 from cam_utils.names import check_known
 
 EXPECTED = {"val": 50_000}  # images of the full split, 50 of each of the 1,000 classes
@@ -96,7 +96,7 @@ def _images(folder: Path, index: dict[str, int], solution: dict | None) -> list[
             raise FileNotFoundError(f"missing {SOLUTION}: without class folders in {folder} it gives the classes")
         ids = sorted(solution)
         full = f"{SOLUTION} lists them (the full split has {EXPECTED['val']:,} images)"
-        check_whole([f"{each}.JPEG" for each in ids], names, folder, full)
+        listing(folder, "the validation images", [f"{each}.JPEG" for each in ids], full)
         return [(folder / f"{each}.JPEG", solution[each][0]) for each in ids]
 
     wnids = [each for each in names if (folder / each).is_dir()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from cam_utils.data.folder import Annotation, Pictures, check_whole, find, listing
+from cam_utils.data.folder import Annotation, Pictures, find, listing
 from cam_utils.names import check_known
 
 # fmt: off
@@ -39,9 +39,8 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     tags = _tags(file)
     names = sorted(tags, key=lambda each: int(each.removeprefix("train_")))
     folder = base / "train-jpg"
-    present = listing(folder, f"the images that {file.name} lists")
-    expected = f"{file.name} lists them (the full list has {sum(EXPECTED.values()):,} images)"
-    check_whole([f"{each}.jpg" for each in names], present, folder, expected)
+    full = f"{file.name} lists them (the full list has {sum(EXPECTED.values()):,} images)"
+    listing(folder, f"the images that {file.name} lists", [f"{each}.jpg" for each in names], full)
 
     ids = [names[i] for i in divide(len(names))[split]][:limit]
     paths = [folder / f"{each}.jpg" for each in ids]

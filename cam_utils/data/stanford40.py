@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from cam_utils.data.folder import Annotation, Pictures, check_whole, find, listing
+from cam_utils.data.folder import Annotation, Pictures, find, listing
 from cam_utils.data.voc import parse
 from cam_utils.names import check_known
 
@@ -24,18 +24,17 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     check_known(f"split of {name}", split, EXPECTED)
     base = find(root, ("Stanford40", "."), LAYOUT, name, signs=("ImageSplits",))
     lists = base / "ImageSplits"
-    present = listing(lists, f"actions.txt and the lists of images; {name} is read from {LAYOUT}")
-    check_whole(["actions.txt"], present, lists, "it names the 40 actions")
+    belongs = f"actions.txt and the lists of images; {name} is read from {LAYOUT}"
+    present = listing(lists, belongs, ["actions.txt"], "it names the 40 actions")
     lines = [line.split() for line in (lists / "actions.txt").read_text().splitlines()]
     classes = [words[0] for words in lines if words and words[0] != "action_name"]  # the header, if any
 
     files = [f"{split}.txt"] if f"{split}.txt" in present else [f"{action}_{split}.txt" for action in classes]
-    check_whole(files, present, lists, f"expected {split}.txt, or one list for each action of actions.txt")
+    listing(lists, belongs, files, f"expected {split}.txt, or one list for each action of actions.txt")
     ids = [Path(each).stem for file in files for each in (lists / file).read_text().split()]
     expected = f"ImageSplits/ lists them (the full split has {EXPECTED[split]:,} images)"
     for folder, suffix in (("JPEGImages", ".jpg"), ("XMLAnnotations", ".xml")):
-        have = listing(base / folder, f"one {suffix} file per image")
-        check_whole([each + suffix for each in ids], have, base / folder, expected)
+        listing(base / folder, f"one {suffix} file per image", [each + suffix for each in ids], expected)
 
     ids = ids[:limit]
     known = [_parse(base / "XMLAnnotations" / f"{each}.xml", classes) for each in ids]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cam_utils.data.folder import Annotation, Pictures, check_whole, find, listing, read_pixels
+from cam_utils.data.folder import Annotation, Pictures, find, listing, read_pixels
 from cam_utils.names import check_known
 
 # fmt: off
@@ -52,12 +52,13 @@ def load(
     full = "" if segmentation_only else f" (the full split has {EXPECTED[name][split]:,} images)"
     expected = f"{kind}/{file.name} lists them{full}"
     for folder, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
-        files = listing(base / folder, f"one {suffix} file per image of {file.name}")
-        check_whole([each + suffix for each in ids], files, base / folder, expected)
+        names = [each + suffix for each in ids]
+        listing(base / folder, f"one {suffix} file per image of {file.name}", names, expected)
     drawn = base / "SegmentationObject"
-    pngs = listing(drawn, "one .png per segmented image") if segmentation_only or drawn.is_dir() else set()
-    if segmentation_only:
-        check_whole([f"{each}.png" for each in ids], pngs, drawn, expected)
+    pngs = set()
+    if segmentation_only or drawn.is_dir():
+        needed = [f"{each}.png" for each in ids] if segmentation_only else []
+        pngs = listing(drawn, "one .png per segmented image", needed, expected)
 
     ids = ids[:limit]
     known = [parse(base / "Annotations" / f"{each}.xml", CLASSES) for each in ids]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cam_utils.files import written
 from cam_utils.names import check_known
 from cam_utils.networks.baselines import CBAM, ACoL, Normalised, with_cbam, with_dense_pools
+from cam_utils.networks.facts import NETWORKS
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of the RGB input in [0, 1]
 HALF = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # the digits network has no pretrained input convention
@@ -204,8 +205,8 @@ def build(
             features, channels, normalisation = _digits_features(name == "digits-cbam"), 64, HALF
             _start(features, name, weights)
         else:
-            features, channels = _backbone(*backbone, weights)
-            normalisation = IMAGENET
+            builder, keep = backbone
+            features, channels, normalisation = keep(filled(builder, weights)), NETWORKS[name].channels, IMAGENET
         if width is not None:
             return ACoL(features, channels, num_classes, width=width, normalisation=normalisation, bias=bias)
         last = HEADS[head](channels, num_classes)
@@ -246,14 +247,6 @@ def filled(builder: str, weights: str | Path | None) -> nn.Module:
         except RuntimeError as error:
             raise ValueError(f"{weights} is not a state dict of torchvision.models.{builder}: {error}") from error
     return net
-
-
-def _backbone(builder: str, keep, weights: str | Path | None) -> tuple[nn.Module, int]:
-    features = keep(filled(builder, weights))
-    with torch.no_grad():
-        channels = features.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
-    features.train()
-    return features, channels
 
 
 def read(path: str | Path) -> dict:

@@ -4,7 +4,7 @@ Sources: David et al. 2022, Sec. 4, and their notebooks (deviations dev-learning
 they differ); Meng et al., Sec. 4.2.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,5 @@ def describe(schedule: tuple[Stage, ...]) -> list[dict]:
     >>> describe((Stage(3, 0.1),))
     [{'epochs': 3, 'lr': 0.1}]
     """
-    default = Stage(epochs=0, lr=0.0)
-    return [
-        {
-            f.name: getattr(stage, f.name)
-            for f in fields(stage)
-            if getattr(stage, f.name) != getattr(default, f.name)
-        }
-        for stage in schedule
-    ]
+    default = asdict(Stage(epochs=0, lr=0.0))
+    return [{key: value for key, value in asdict(stage).items() if value != default[key]} for stage in schedule]
