@@ -40,16 +40,11 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     entries = entries[:limit]
     index = {category: i for i, category in enumerate(sorted(coco.cats))}
     anns = [coco.imgToAnns.get(entry["id"], []) for entry in entries]
-    return Pictures(
-        name,
-        split,
-        [folder / entry["file_name"] for entry in entries],
-        classes=[coco.cats[category]["name"] for category in index],
-        objects=[[index[ann["category_id"]] for ann in each] for each in anns],
-        annotate=partial(_annotate, coco, entries, anns, index),
-        has_masks=True,
-        **square,
-    )
+    paths = [folder / entry["file_name"] for entry in entries]
+    classes = [coco.cats[category]["name"] for category in index]
+    objects = [[index[ann["category_id"]] for ann in each] for each in anns]
+    annotate = partial(_annotate, coco, entries, anns, index)
+    return Pictures(name, split, paths, classes, objects, annotate, has_masks=True, **square)
 
 
 def _annotate(coco: COCO, entries: list, anns: list, index: dict, i: int, height: int, width: int) -> Annotation:

@@ -40,16 +40,8 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     found = found[:limit]
     paths, labels = [path for path, _ in found], [label for _, label in found]
     boxes = [solution[path.stem][1] if solution else [] for path in paths]
-    return Pictures(
-        name,
-        split,
-        paths,
-        classes=classes,
-        objects=[[label] for label in labels],
-        annotate=partial(_annotate, paths, labels, boxes),
-        options={"boxes": any(boxes)},
-        **square,
-    )
+    objects, annotate = [[label] for label in labels], partial(_annotate, paths, labels, boxes)
+    return Pictures(name, split, paths, classes, objects, annotate, options={"boxes": any(boxes)}, **square)
 
 
 def _synsets(file: Path) -> tuple[dict[str, int], list[str]]:

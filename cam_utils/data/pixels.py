@@ -29,9 +29,8 @@ class PixelsAndLabels(Dataset):
         return torch.stack([self._one(int(i)) for i in rows])
 
     def _one(self, index: int) -> Tensor:
-        if self.kept is not None and index in self.kept:
-            return self.kept[index]
-        image = self.dataset.pixels(index)
-        if self.kept is not None:
-            self.kept[index] = image
-        return image
+        if self.kept is None:
+            return self.dataset.pixels(index)
+        if index not in self.kept:
+            self.kept[index] = self.dataset.pixels(index)
+        return self.kept[index]

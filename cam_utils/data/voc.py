@@ -63,17 +63,10 @@ def load(
     ids = ids[:limit]
     known = [parse(base / "Annotations" / f"{each}.xml", CLASSES) for each in ids]
     masks = [drawn / f"{each}.png" if f"{each}.png" in pngs else None for each in ids]
-    return Pictures(
-        name,
-        split,
-        [base / "JPEGImages" / f"{each}.jpg" for each in ids],
-        classes=CLASSES,
-        objects=[annotation.objects for annotation in known],
-        annotate=partial(_annotate, known, masks),
-        has_masks=any(masks),
-        options={"segmentation_only": segmentation_only},
-        **square,
-    )
+    paths = [base / "JPEGImages" / f"{each}.jpg" for each in ids]
+    objects, annotate = [annotation.objects for annotation in known], partial(_annotate, known, masks)
+    options = {"segmentation_only": segmentation_only}
+    return Pictures(name, split, paths, CLASSES, objects, annotate, has_masks=any(masks), options=options, **square)
 
 
 def parse(file: Path, classes: Sequence[str], tag: str = "name") -> Annotation:
