@@ -129,7 +129,7 @@ def resolved(
         named = list(methods.items())
     else:
         several = [methods] if isinstance(methods, str) or callable(methods) else list(methods)
-        named = [(each if isinstance(each, str) else name_of(each), each) for each in several]
+        named = [(name_of(each) if callable(each) else each, each) for each in several]
     if not named:
         raise ValueError(f"expected at least one method (valid: {', '.join(known)})")
     found: dict[str, Method] = {}

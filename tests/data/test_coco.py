@@ -56,6 +56,7 @@ def test_images_without_objects_are_kept(coco_root):
     assert sample.masks.shape == (0, 64, 64) and sample.boxes.shape == (0, 4) and len(sample.flags) == 0
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # our reading asks for none, this reference does
 def test_masks_and_boxes_against_pycocotools(coco_root, val):
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(coco_root / "coco2017" / "annotations" / "instances_val2017.json")

@@ -1,9 +1,7 @@
 """The pass over a dataset: against the protocol written as loops, killed and resumed, and its front door."""
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -92,44 +90,45 @@ def test_workers_that_decode_ahead_change_nothing(model, scenes):
 
 
 def test_batch_size_and_chunk_change_nothing(model, scenes):
-    first = evaluate.evaluate(model, scenes, ["score-cam"], progress=False, batch_size=4, chunk=8)
-    second = evaluate.evaluate(model, scenes, ["score-cam"], progress=False, batch_size=24, chunk=100)
+    few = data.Drawn(scenes, 6)
+    first = evaluate.evaluate(model, few, ["score-cam"], progress=False, batch_size=4, chunk=8)
+    second = evaluate.evaluate(model, few, ["score-cam"], progress=False, batch_size=6, chunk=100)
     keys = ["image_index", "label", "in_predicted"]
     first, second = (t.sort_values(keys).reset_index(drop=True) for t in (first, second))
     pd.testing.assert_frame_equal(first, second, rtol=1e-3, atol=1e-5)
 
 
-WORKER = """
-import sys, torch
-from cam_utils import data, evaluate
-from cam_utils.networks import models
-torch.set_num_threads(1)
-model = models.build("digits", 10, seed=1, bias=0.3)
-scenes = data.load("digits", "val", n=40)
-evaluate(model, scenes, ["cam", "score-cam"], folder=sys.argv[1], batch_size=2, progress=False)
-print("finished")
-"""
+def evaluation(folder, n, methods, threads=None, **options):
+    """An evaluation that every process does alike; in a forked one torch's threads are gone."""
+    if threads:
+        torch.set_num_threads(threads)
+    network, scenes = models.build("digits", 10, seed=1, bias=0.3), data.load("digits", "val", n=n)
+    return evaluate.evaluate(network, scenes, methods, folder=folder, progress=False, **options)
+
+
+def forked(*arguments, **options):
+    """Start :func:`evaluation` in a process of its own, which need not import anything again."""
+    process = multiprocessing.get_context("fork").Process(
+        target=evaluation, args=arguments, kwargs={**options, "threads": 1}
+    )
+    process.start()
+    return process
 
 
 def test_killed_in_the_middle_and_started_again_gives_the_same_table(tmp_path):
-    def start(folder):
-        return subprocess.Popen([sys.executable, "-c", WORKER, str(folder)], stdout=subprocess.PIPE)
-
-    whole = start(tmp_path / "whole")
-    assert b"finished" in whole.communicate(timeout=240)[0]
-    killed = tmp_path / "killed"
+    killed, what = tmp_path / "killed", (20, ["cam", "score-cam"])
     for wanted in (2, 5):
-        process = start(killed)
+        process = forked(killed, *what, batch_size=1)
         deadline = time.time() + 120
         while len(list(killed.glob("*/parts/*.parquet"))) < wanted and time.time() < deadline:
             time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process.stdout.close()
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert not list(killed.glob("*/pairs.parquet"))
         assert wanted <= len(list(killed.glob("*/parts/*.parquet"))) < 20
-    last = start(killed)
-    assert b"finished" in last.communicate(timeout=240)[0]
+    for name in ("killed", "whole"):
+        evaluation(tmp_path / name, *what, batch_size=1)
     tables = [pd.read_parquet(*(tmp_path / name).glob("*/pairs.parquet")) for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*tables, rtol=1e-6)
     assert not tables[1].duplicated(["image_index", "label", "method", "in_predicted"]).any()
@@ -173,29 +172,21 @@ def test_a_model_for_other_classes_is_refused(scenes):
         evaluate.evaluate(models.build("digits", 80), scenes, ["cam"])
 
 
-SHARD = """
-import sys, torch
-from cam_utils import data, evaluate
-from cam_utils.networks import models
-torch.set_num_threads(1)
-model = models.build("digits", 10, seed=1, bias=0.3)
-scenes = data.load("digits", "val", n=20)
-i = int(sys.argv[2])
-rows = evaluate(model, scenes, ["cam"], folder=sys.argv[1], batch_size=3, shard=(i, 2), progress=False)
-assert len(rows) and (rows["image_index"] // 3 % 2 == i).all()
-"""
-
-
 def test_two_processes_share_an_evaluation_and_every_pair_is_there_once(tmp_path):
-    started = [subprocess.Popen([sys.executable, "-c", SHARD, str(tmp_path), str(i)]) for i in range(2)]
-    assert [process.wait(timeout=240) for process in started] == [0, 0]
-    scenes, network = data.load("digits", "val", n=20), models.build("digits", 10, seed=1, bias=0.3)
-    how = {"batch_size": 3, "progress": False}
+    how = {"batch_size": 3}
+    started = [forked(tmp_path, 20, ["cam"], shard=(i, 2), **how) for i in range(2)]
+    for process in started:
+        process.join(240)
+    assert [process.exitcode for process in started] == [0, 0]
     parts = sorted(file.stat().st_mtime_ns for file in tmp_path.glob("*/parts/*"))
-    together = evaluate.evaluate(network, scenes, ["cam"], folder=tmp_path, **how)
-    assert len(parts) == 7 and not list(tmp_path.glob("*/parts/*")), "all parts were there, and became the table"
-    alone = evaluate.evaluate(network, scenes, ["cam"], **how)
-    own = evaluate.evaluate(network, scenes, ["cam"], folder=tmp_path, shard=(1, 2), **how)
+    assert len(parts) == 7
+    again = [evaluation(tmp_path, 20, ["cam"], shard=(i, 2), **how) for i in range(2)]
+    assert all(len(rows) and set(rows["image_index"] // 3 % 2) == {i} for i, rows in enumerate(again))
+    assert sorted(file.stat().st_mtime_ns for file in tmp_path.glob("*/parts/*")) == parts, "none was made again"
+    together = evaluation(tmp_path, 20, ["cam"], **how)
+    assert not list(tmp_path.glob("*/parts/*")), "all parts were there, and became the table"
+    alone = evaluation(None, 20, ["cam"], **how)
+    own = evaluation(tmp_path, 20, ["cam"], shard=(1, 2), **how)
     assert set(own["image_index"] // 3 % 2) == {1}, "of a finished table a shard gets its own rows"
     pd.testing.assert_frame_equal(together, alone, rtol=1e-4, atol=1e-6)
 
