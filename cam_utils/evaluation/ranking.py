@@ -1,7 +1,7 @@
 """Many methods compared over the same images: ranks, tests, groups that no test separates, and agreeing metrics.
 
 Everything starts from the pairs table (:mod:`cam_utils.evaluation.evaluate`). A method has one value per image, the
-mean over the image's pairs. A metric that is undefined for a zero map counts as the worst value there: a map without
+mean over the image's pairs. A metric that is undefined for a zero map counts as the worst value: a map without
 a pixel found nothing.
 """
 
