@@ -167,7 +167,7 @@ def _evaluate_all(dataset, model):
 
 
 def test_real_coco_images_go_all_the_way(coco_root, squeezenet_weights):
-    dataset = data.load("coco2017", "val", root=coco_root, size=96, limit=8)
+    dataset = data.load("coco2017", "val", root=coco_root, size=96, limit=4)
     model = models.build("squeezenet1_0", 80, weights=squeezenet_weights)
     table = _evaluate_all(dataset, model)
     defined = table["is_annotated"] & ~table["is_zero"]

@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -87,10 +88,10 @@ def upright(image) -> Tensor:
     if not isinstance(image, Image.Image | str | PathLike):
         raise ValueError(f"expected a tensor (B,3,h,w), PIL images or paths, got {type(image).__name__}")
     try:
-        picture = image if isinstance(image, Image.Image) else Image.open(image)
-        if picture.mode.startswith(("I", "F")):  # Pillow would cut every value above 255 to white
-            raise OSError(f"its pixels have mode {picture.mode}, expected 8 bits per channel")
-        return pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))  # phones store photos sideways
+        with nullcontext(image) if isinstance(image, Image.Image) else Image.open(image) as picture:
+            if picture.mode.startswith(("I", "F")):  # Pillow would cut every value above 255 to white
+                raise OSError(f"its pixels have mode {picture.mode}, expected 8 bits per channel")
+            return pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))  # phones store photos sideways
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
