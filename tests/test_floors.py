@@ -85,7 +85,8 @@ def brought():
     """{line: the heavy libraries that a fresh interpreter had not loaded before it}."""
     code = "import json, sys\nseen, found = set(), {}\n"
     for line in LINES:
-        code += f"{line}\nnew = set(sys.modules) & set({HEAVY}) - seen\nfound[{line!r}], seen = sorted(new), seen | new\n"
+        code += f"{line}\nnew = set(sys.modules) & set({HEAVY}) - seen\n"
+        code += f"found[{line!r}], seen = sorted(new), seen | new\n"
     code += "print(json.dumps(found))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)

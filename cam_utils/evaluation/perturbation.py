@@ -74,7 +74,7 @@ def curves(
     """Return the score of every pair's label at 0, 1/steps, ..., 1 of the pixels changed from `start` to `end`.
 
     The map's highest pixels change first, ties in an order of `seed` (:func:`pixel_order`). All points of all
-    pairs share batched forwards, `chunk` images at a time (:func:`cam_utils.methods.scorecam.batched_scores`). Raises
+    pairs share batched forwards, `chunk` images at a time, see :mod:`cam_utils.methods.scorecam`. Raises
     ValueError for masks that are not of the images' size, and for a number of steps that is none.
 
     >>> image = torch.tensor([1.0, 2.0]).expand(1, 3, 1, 2)
