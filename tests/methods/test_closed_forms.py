@@ -53,11 +53,25 @@ def test_a_rectified_convolutional_head_equals_its_backward_on_real_images(
 def test_the_gradient_of_a_pixel_head_is_its_weight_where_the_score_is_positive():
     head = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     head[0].weight.data.fill_(3.0)
-    head[0].bias.data.fill_(-2.0)
-    a = torch.tensor([[[[0.0, 1.0], [0.5, 2.0]]]])  # scores -2, 1, -0.5, 4
+    head[0].bias.data.fill_(-3.0)
+    a = torch.tensor([[[[0.0, 1.0], [0.5, 2.0]]]])  # scores -3, 0, -1.5, 3
     found = closed_forms.pixel_head(head, capture.Capture(head(a), a), pairs_of(torch.tensor([[True]])))
-    assert found.active.tolist() == [[[False, True], [False, True]]] and found.fraction.tolist() == [0.5]
-    assert found.summed.tolist() == [[1.5]]
+    assert found.active.tolist() == [[[False, False], [False, True]]] and found.fraction.tolist() == [0.25]
+    assert found.summed.tolist() == [[0.75]]
+
+
+@pytest.mark.parametrize("form", closed_forms.FORMS, ids=lambda form: form.__name__)
+def test_a_closed_form_equals_its_backward_before_maps_are_normalised(form):
+    """What a whole map is multiplied by would be lost by normalising."""
+    torch.manual_seed(0)
+    a = torch.rand(2, 5, 3, 4, dtype=torch.float64, requires_grad=True)
+    head = nn.Sequential(nn.Conv2d(5, 3, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+    pairs = pairs_of(torch.tensor([[True, True, True], [False, True, True]]))
+    captured = capture.Capture(head(a), a)
+    found = closed_forms.without_backward(form, a.detach(), closed_forms.pixel_head(head, captured, pairs), pairs)
+    expected = form(a.detach(), head_gradients(captured, pairs), pairs)
+    assert expected.any()
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +87,16 @@ def test_other_convolutional_heads_are_not_taken_for_one(after):
     head = nn.Sequential(nn.Conv2d(4, 6, 1), *after, nn.Flatten())
     a = torch.rand(2, 4, 6, 6)
     assert closed_forms.pixel_head(head, capture.Capture(head(a), a), pairs_of(torch.ones(2, 6) > 0)) is None
+
+
+def test_equal_numbers_do_not_prove_a_head_that_leaves_pixels_out():
+    """Of equal pixels any sample has the same mean, but a gradient of its own."""
+    a = torch.ones(1, 2, 4, 4)
+    for stride, known in ((1, True), (2, False)):
+        head = nn.Sequential(nn.Conv2d(2, 3, 1, stride), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        nn.init.ones_(head[0].weight)
+        captured = capture.Capture(head(a), a)
+        assert (closed_forms.pixel_head(head, captured, pairs_of(torch.ones(1, 3) > 0)) is not None) == known
 
 
 def test_logits_of_zero_prove_no_head():
