@@ -82,6 +82,23 @@ def test_the_table_has_each_pair_once_per_set_and_method(model, scenes):
     assert table.loc[~table["is_annotated"], "energy_in_mask"].isna().all()
 
 
+def test_what_is_asked_of_the_evaluation_reaches_the_network(model, scenes):
+    """The threshold of predicted labels, the precision of masked forwards, the order of normalising."""
+    how = {"methods": ["cam"], "progress": False}
+    plain = evaluate.evaluate(model, few := data.Drawn(scenes, 4), **how)
+    p = predictions.predict(model, few)
+    for threshold in (0.3, 0.7):
+        table = evaluate.evaluate(model, few, threshold=threshold, explained="predicted", **how)
+        assert len(table) == int((p > threshold).sum()) != int((p > 0.5).sum())
+    annotated = evaluate.evaluate(model, few, explained="annotated", **how)
+    assert len(annotated) == int(few.labels.sum()) and annotated["in_annotated"].all()
+    for changed in ({"precision": "bfloat16"}, {"upsample_first": True}):
+        other = evaluate.evaluate(model, few, **changed, **how)
+        np.testing.assert_array_equal(other["p"], plain["p"])
+        difference = np.abs(other["p_masked"] - plain["p_masked"])
+        assert 0 < difference.max() < 0.2, changed
+
+
 def test_workers_that_decode_ahead_change_nothing(model, scenes):
     how = {"methods": ["cam"], "batch_size": 2, "progress": False}
     pd.testing.assert_frame_equal(

@@ -1,6 +1,7 @@
 """What holds for every method of the registry, and how methods are named, chosen and given options."""
 
 import copy
+import dataclasses
 import inspect
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from cam_utils.front.explain import explain
-from cam_utils.methods import ablation, other_libraries, registry, relevance
+from cam_utils.methods import ablation, other_libraries, registry, relevance, sscam
 from cam_utils.methods.query import ask
 from cam_utils.methods.registry import METHODS, method, resolved
 from cam_utils.networks import models
@@ -105,6 +106,31 @@ def test_a_method_of_ones_own_is_one_function(small):
     model, images = small
     found = explain(model, images, [[0], [1], [2]], method=mean_activation, layer=model.features)
     assert found.maps.shape == (3, 12, 16) and list(resolved(mean_activation)) == ["mean-activation"]
+
+
+def test_options_of_ones_own_win_over_those_of_the_mean_over_masks(small):
+    model, images = small
+    query = ask(model, images, pairs_of(PRESENT))
+    plain = registry.ss_cam(query, draws=2, **sscam.APPROACH_1)
+    assert torch.equal(method("ss-cam-mean", draws=2)(query), plain)
+    for option in sscam.APPROACH_1:
+        other = {"reduce": "max", "noise": "input", "rescore": True, "softmax": True}[option]
+        mine = method("ss-cam-mean", draws=2, **{option: other})(query)
+        assert torch.equal(mine, registry.ss_cam(query, draws=2, **(sscam.APPROACH_1 | {option: other})))
+        assert not torch.equal(mine, plain), option
+
+
+@pytest.mark.parametrize("name", registry.COSTLY)
+def test_an_images_noise_is_that_of_its_name(small, name):
+    model, images = small
+    twice = images[[0, 0]]
+    query = ask(model, twice, pairs_of(torch.ones(2, 4) > 0))
+    unnamed = ALL[name](query, draws=1)
+    assert torch.equal(unnamed[:4], unnamed[4:])
+    named = ALL[name](dataclasses.replace(query, ids=["a", "b"]), draws=1)
+    assert not torch.allclose(named[:4], named[4:])
+    again = ALL[name](dataclasses.replace(query, ids=["b", "a"]), draws=1)
+    torch.testing.assert_close(again, named.roll(4, 0))
 
 
 def test_options_are_checked_before_anything_runs_and_known_to_the_plan():

@@ -12,7 +12,7 @@ from cam_utils.methods import cams
 from cam_utils.methods.closed_forms import linear_head
 from cam_utils.methods.query import Query
 from cam_utils.networks import capture, models
-from cam_utils.pairs import pairs_of
+from cam_utils.pairs import Pairs, pairs_of
 
 PRESENT = torch.zeros(1, 1000, dtype=torch.bool)
 PRESENT[0, [3, 281]] = True
@@ -55,6 +55,17 @@ def test_signs_come_from_the_heads_weights_or_else_from_the_gradient(name):
     signs = Query(model, images, captured, pairs, model.features, model).signs.sign()
     expected = grads.sum((-2, -1)) if name == "vgg16" else model.class_weights()[pairs.label]
     assert torch.equal(signs, expected.sign())
+
+
+def test_signs_are_the_weights_where_a_score_of_zero_has_no_gradient():
+    model = models.pretrained("squeezenet1_0", weights=None)
+    with torch.no_grad():
+        model.net.classifier[1].bias[5] = -100.0
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    captured = capture.capture(model, images, model.features, grads=True)
+    query = Query(model, images, captured, Pairs.one(label=5), model.features, model)
+    assert captured.logits[0, 5] == 0 and not query.gradients.any()
+    assert torch.equal(query.signs, model.class_weights()[[5]])
 
 
 def test_a_softmax_classifier_is_explained_for_its_first_class():
