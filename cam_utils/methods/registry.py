@@ -5,7 +5,7 @@ that is not here can be given to `explain`, `evaluate` and `sanity` as it is.
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 
 import torch
@@ -53,23 +53,26 @@ def score_cam(query: Query) -> Tensor:
     return scorecam.score_cam(query.images, query.activations, query.pairs, query.score, chunk=query.chunk)
 
 
-@torch.no_grad()
 def ss_cam(query: Query, **options: object) -> Tensor:
     """Return :func:`cam_utils.methods.sscam.ss_cam` of the query's pairs: its Algorithm 1.
 
     Options: those of :class:`cam_utils.methods.sscam.Smoothing`. Every named image has noise of its own, by `seed`.
     """
-    how = sscam.Smoothing(**options)
-    if query.ids is not None and isinstance(how.seed, int):
-        how = sscam.Smoothing(**{**options, "seed": sscam.image_seeds(how.seed, query.ids)})
-    return sscam.ss_cam(
-        query.images, query.activations, query.pairs, query.score, how, weights=query.signs, chunk=query.chunk
-    )
+    return _smoothed(query, query.signs, options)
 
 
 def ss_cam_mean(query: Query, **options: object) -> Tensor:
-    """Return Approach 1 of SS-CAM, the mean over noisy masks; options as of :func:`ss_cam`."""
-    return ss_cam(query, **(sscam.APPROACH_1 | options))
+    """Return Approach 1 of SS-CAM, the mean over noisy masks, none of them inverted. Options: as :func:`ss_cam`."""
+    return _smoothed(query, None, sscam.APPROACH_1 | options)
+
+
+@torch.no_grad()
+def _smoothed(query: Query, weights: Tensor | None, options: Mapping[str, object]) -> Tensor:
+    how = sscam.Smoothing(**options)
+    if query.ids is not None and isinstance(how.seed, int):
+        how = replace(how, seed=sscam.image_seeds(how.seed, query.ids))
+    place = (query.images, query.activations, query.pairs, query.score)
+    return sscam.ss_cam(*place, how, weights=weights, chunk=query.chunk)
 
 
 METHODS: dict[str, Method] = {

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cam_utils.front.explain import explain
-from cam_utils.methods import ablation, other_libraries, registry, relevance, sscam
+from cam_utils.methods import ablation, other_libraries, registry, relevance, scorecam, sscam
 from cam_utils.methods.query import ask
 from cam_utils.methods.registry import METHODS, method, resolved
 from cam_utils.networks import models
@@ -111,12 +111,17 @@ def test_a_method_of_ones_own_is_one_function(small):
 def test_options_of_ones_own_win_over_those_of_the_mean_over_masks(small):
     model, images = small
     query = ask(model, images, pairs_of(PRESENT))
-    plain = registry.ss_cam(query, draws=2, **sscam.APPROACH_1)
-    assert torch.equal(method("ss-cam-mean", draws=2)(query), plain)
+    place = (images, query.activations, query.pairs, query.score)
+
+    def written_out(**options):
+        return sscam.ss_cam(*place, sscam.Smoothing(**(sscam.APPROACH_1 | {"draws": 2} | options)))  # no weights
+
+    plain = method("ss-cam-mean", draws=2)(query)
+    torch.testing.assert_close(plain, written_out())
     for option in sscam.APPROACH_1:
         other = {"reduce": "max", "noise": "input", "rescore": True, "softmax": True}[option]
         mine = method("ss-cam-mean", draws=2, **{option: other})(query)
-        assert torch.equal(mine, registry.ss_cam(query, draws=2, **(sscam.APPROACH_1 | {option: other})))
+        torch.testing.assert_close(mine, written_out(**{option: other}))
         assert not torch.equal(mine, plain), option
 
 
@@ -155,6 +160,20 @@ def test_the_masked_methods_of_the_registry_are_those_that_run_the_network_again
         object.__setattr__(query, "score", lambda x, name=name: (again.add(name), model(x).sigmoid())[1])
         method(name, **OPTIONS.get(name, {}))(query)
     assert again == set(registry.MASKED) and set(registry.COSTLY) < again
+
+
+def test_approach_1_weighs_no_channel_and_inverts_no_mask(small):
+    """Without noise it is Score-CAM less the blank image's score, whatever the signs of the head's weights."""
+    model, images = small
+    query = ask(model, images, pairs_of(PRESENT))
+    assert (query.signs < 0).any()
+    alpha = sscam.smoothed_weights(
+        images, query.activations, query.pairs, query.score, sscam.Smoothing(sigma=0.0, **sscam.APPROACH_1)
+    )
+    expected = scorecam.upsampled_sum(images, query.activations, alpha, query.pairs)
+    torch.testing.assert_close(method("ss-cam-mean", sigma=0.0)(query), expected)
+    inverted = method("ss-cam", sigma=0.0, rescore=False, softmax=False, reduce="mean", noise="mask")(query)
+    assert not torch.allclose(inverted, expected)
 
 
 def test_the_cost_of_a_name_is_one_line():
