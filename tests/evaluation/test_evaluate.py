@@ -97,6 +97,20 @@ def test_what_is_asked_of_the_evaluation_reaches_the_network(model, scenes):
         np.testing.assert_array_equal(other["p"], plain["p"])
         difference = np.abs(other["p_masked"] - plain["p_masked"])
         assert 0 < difference.max() < 0.2, changed
+    names = []
+    mine = {"mine": lambda query: (names.extend(query.ids), query.activations.sum(1)[query.pairs.image])[1]}
+    evaluate.evaluate(model, few, mine, batch_size=3, progress=False)
+    assert names == few.ids, "an image's noise is that of its name"
+
+
+def test_two_sets_that_are_one_are_explained_once():
+    predicted = torch.tensor([[True, True, False], [True, False, False]])
+    annotated = torch.tensor([[True, True, False], [True, False, True]])
+    pairs, sets, facts = evaluate._explained({"predicted": predicted, "annotated": annotated}, "both")
+    assert pairs.image.tolist() == [0, 0, 1, 1, 1] and pairs.label.tolist() == [0, 1, 0, 0, 2]
+    assert pairs.group.tolist() == [0, 0, 1, 2, 2] and sets.sum(1).tolist() == [2, 2, 1, 2, 2]
+    assert facts["in_predicted"].tolist() == [True, True, True, False, False]
+    assert facts["in_annotated"].tolist() == [True, True, False, True, True]
 
 
 def test_workers_that_decode_ahead_change_nothing(model, scenes):
