@@ -59,6 +59,8 @@ def explain(
     >>> found.maps.shape, found.pairs.label.tolist()
     (torch.Size([3, 96, 96]), [3, 5, 1])
     """
+    if not isinstance(method, str) and not callable(method):
+        raise ValueError(f"expected one method, a name or a callable, got {method!r}")
     ((name, function),) = resolved(method).items()
     images = _as_tensor(model, images, size)
     kind = activation or default_activation(model)

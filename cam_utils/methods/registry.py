@@ -91,8 +91,9 @@ METHODS: dict[str, Method] = {
 NEEDS_LINEAR_HEAD = ("cam", "minmax-cam", "d-minmax-cam")
 MASKED = ("score-cam", "ss-cam", "ss-cam-mean")  # a forward per channel, or many
 COSTLY = ("ss-cam", "ss-cam-mean")  # many forwards per channel and label
-# The map depends on the image and the label alone, and not on which other labels are explained.
-OF_LABEL_ALONE = frozenset(name for name in METHODS if "minmax" not in name)
+# The map depends on which other labels are explained; that of all others on the image and the label alone.
+OF_SETS = ("minmax-cam", "d-minmax-cam", "minmax-grad-cam", "d-minmax-grad-cam")
+OF_LABEL_ALONE = frozenset(METHODS) - set(OF_SETS)
 
 
 def method(name: str, **options: object) -> Method:

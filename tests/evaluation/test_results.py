@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cam_utils.evaluation import results
+from cam_utils.evaluation import facts, results
 
 
 def table(rows):
@@ -136,3 +136,9 @@ def test_ours_stand_beside_the_papers_range(pairs):
     assert shown.loc[("CAM", "ours"), "%AD"] == "40.0"
     published = results.paper_table("minmax_table1").query("metric == '%AD' and method == 'CAM'")["value"]
     assert shown.loc[("CAM", "paper"), "%AD"] == f"{published.min():.1f} to {published.max():.1f}"
+
+
+def test_every_metric_has_its_kind_so_that_tables_show_it():
+    kinds = (facts.SCORE_METRICS, facts.PIXEL_METRICS, tuple(facts.HARMONIC))
+    for name in facts.METRICS:
+        assert sum(name in kind for kind in kinds) == 1, f"{name} needs a symbol, pixels=True or mean_of in METRICS"
