@@ -1,6 +1,6 @@
-"""Train one network of a batch, or find it trained: python -m workflow.batch.train RUNS NAME SPEC MARK.
+"""Train one network of a batch, or find it trained: python -m workflow.batch.train RUNS NAME TRAINING MARK.
 
-SPEC is JSON as grid.py makes it; MARK is the file that tells which checkpoint came out. With several devices
+TRAINING is JSON as grid.py makes it; MARK is the file that tells which checkpoint came out. With several devices
 Lightning starts this module once for each; on several nodes SLURM does.
 """
 
