@@ -35,6 +35,16 @@ def peak(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs he
     return torch.where(top > 0, maps / top.where(top > 0, torch.ones_like(top)), 0.0)
 
 
+def balanced(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs height width"]:
+    """Return every signed map divided by its largest absolute value: in [-1, 1], and zero stays zero.
+
+    >>> balanced(torch.tensor([[[-4.0, 0.0], [1.0, 2.0]]])).tolist()
+    [[[-1.0, 0.0], [0.25, 0.5]]]
+    """
+    top = maps.abs().amax((-2, -1), keepdim=True)
+    return torch.where(top > 0, maps / top.where(top > 0, torch.ones_like(top)), 0.0)
+
+
 def upsample(maps: Float[Tensor, "pairs height width"], size: tuple[int, int]) -> Float[Tensor, "pairs tall wide"]:
     """Return the maps resized to `size` (height, width): bilinear, half-pixel centres, no antialias.
 

@@ -2,7 +2,8 @@
 
 The methods differ only in the weight alpha of channel k for label c; David, Pedrini and Dias (VISAPP 2022) give
 Eqs. 1-9. Shapes: activations A [B, K, H, W]; head weights W [L, K] (the paper prints the transpose); gradients of
-the logits dS_c/dA [P, K, H, W]; maps [P, H, W] at feature resolution, rectified and not normalised.
+the logits dS_c/dA [P, K, H, W]; maps [P, H, W] at feature resolution, rectified and not normalised. With
+relu=False the last ReLU is left out: a signed map, negative where the pixels speak against the label.
 
 P counts the explained pairs (image, label) of the whole batch. A pair also names the set of labels C_x it is
 explained against (`group`), because MinMax-CAM subtracts what the *other* labels of that set need.
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cam_utils.methods.weighted_sums import weighted_sum
+from cam_utils.methods.weighted_sums import class_map
 from cam_utils.pairs import Pairs
 
 
@@ -57,6 +58,8 @@ def cam(
     activations: Float[Tensor, "batch channels height width"],
     weights: Float[Tensor, "labels channels"],
     pairs: Pairs,
+    *,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs height width"]:
     """Return the class activation maps ReLU(sum_k w^c_k A^k) (Eq. 1; Zhou et al. 2016).
 
@@ -64,61 +67,73 @@ def cam(
     >>> cam(torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[3.0]]), pairs_of(torch.tensor([[True]]))).tolist()
     [[[3.0, 6.0]]]
     """
-    return weighted_sum(activations, weights[pairs.label], pairs).relu()
+    return class_map(activations, weights[pairs.label], pairs, relu)
 
 
 def minmax_cam(
     activations: Float[Tensor, "batch channels height width"],
     weights: Float[Tensor, "labels channels"],
     pairs: Pairs,
+    *,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs height width"]:
     """Return MinMax-CAM: CAM with the weights of Eq. 7."""
-    return weighted_sum(activations, minmax(weights[pairs.label], pairs), pairs).relu()
+    return class_map(activations, minmax(weights[pairs.label], pairs), pairs, relu)
 
 
 def d_minmax_cam(
     activations: Float[Tensor, "batch channels height width"],
     weights: Float[Tensor, "labels channels"],
     pairs: Pairs,
+    *,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs height width"]:
     """Return D-MinMax-CAM: CAM with the weights of Eq. 9."""
-    return weighted_sum(activations, d_minmax(weights[pairs.label], pairs), pairs).relu()
+    return class_map(activations, d_minmax(weights[pairs.label], pairs), pairs, relu)
 
 
 def grad_cam(
     activations: Float[Tensor, "batch channels height width"],
     grads: Float[Tensor, "pairs channels height width"],
     pairs: Pairs,
+    *,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs height width"]:
     """Return Grad-CAM: the weights are gradients summed over pixels (Eq. 2; Selvaraju et al. 2017).
 
     The original pools with a mean; the factor 1/(HW) leaves the normalised map unchanged.
     """
-    return weighted_sum(activations, grads.sum((-2, -1)), pairs).relu()
+    return class_map(activations, grads.sum((-2, -1)), pairs, relu)
 
 
 def minmax_grad_cam(
     activations: Float[Tensor, "batch channels height width"],
     grads: Float[Tensor, "pairs channels height width"],
     pairs: Pairs,
+    *,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs height width"]:
     """Return MinMax-Grad-CAM: Grad-CAM of the focused score J_c (Eqs. 3-6)."""
-    return weighted_sum(activations, minmax(grads.sum((-2, -1)), pairs), pairs).relu()
+    return class_map(activations, minmax(grads.sum((-2, -1)), pairs), pairs, relu)
 
 
 def d_minmax_grad_cam(
     activations: Float[Tensor, "batch channels height width"],
     grads: Float[Tensor, "pairs channels height width"],
     pairs: Pairs,
+    *,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs height width"]:
     """Return D-MinMax-Grad-CAM (Eq. 8): the parts are rectified at every pixel, before the sum over pixels."""
-    return weighted_sum(activations, d_minmax(grads, pairs).sum((-2, -1)), pairs).relu()
+    return class_map(activations, d_minmax(grads, pairs).sum((-2, -1)), pairs, relu)
 
 
 def grad_cam_pp(
     activations: Float[Tensor, "batch channels height width"],
     grads: Float[Tensor, "pairs channels height width"],
     pairs: Pairs,
+    *,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs height width"]:
     """Return Grad-CAM++ (Chattopadhay et al. 2018, Eqs. 10-19) of the score exp(S_c).
 
@@ -130,4 +145,4 @@ def grad_cam_pp(
     # g^2 is cancelled from numerator and denominator: squares of small gradients underflow.
     denominator = torch.where(grads == 0, 0.0, 2 + mass * grads)
     a = torch.where(denominator == 0, 0.0, 1 / denominator.where(denominator != 0, torch.ones_like(grads)))
-    return weighted_sum(activations, (a * grads.relu()).sum((-2, -1)), pairs).relu()
+    return class_map(activations, (a * grads.relu()).sum((-2, -1)), pairs, relu)

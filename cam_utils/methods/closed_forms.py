@@ -81,16 +81,20 @@ def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead |
 
 
 def _same(expected: Tensor, signal: Tensor) -> bool:
-    return torch.allclose(expected, signal, rtol=TOLERANCE, atol=TOLERANCE * float(signal.abs().max()))
+    tolerance = max(TOLERANCE, 4 * torch.finfo(signal.dtype).eps)  # half precision has three digits, bfloat16 two
+    return torch.allclose(expected, signal, rtol=tolerance, atol=tolerance * float(signal.abs().max()))
 
 
-def without_backward(form: Callable, activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:
+def without_backward(
+    form: Callable, activations: Tensor, head: PixelHead, pairs: Pairs, *, relu: bool = True
+) -> Tensor:
     """Return the maps [P, H, W] that `form`, a gradient method of `cams`, makes of the head's gradients.
 
     A pair's gradient is one vector v / HW at its active pixels and zero elsewhere, so that sums over pixels are
     products with the number of active pixels.
     """
-    return FORMS[form](activations, head, pairs).relu()
+    summed = FORMS[form](activations, head, pairs)
+    return summed.relu() if relu else summed
 
 
 def _grad_cam(activations: Tensor, head: PixelHead, pairs: Pairs) -> Tensor:

@@ -7,7 +7,8 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from cam_utils.methods.closed_forms import PixelHead, linear_head, pixel_head
-from cam_utils.networks.capture import Capture, capture, head_gradients
+from cam_utils.networks.capture import Capture, capture
+from cam_utils.networks.gradients import head_gradients
 from cam_utils.networks.predictions import scoring
 from cam_utils.pairs import Pairs
 
@@ -19,7 +20,8 @@ class Query:
     model: the classifier, in evaluation mode. images: [B, 3, h, w] as it expects them. captured: the logits [B, L]
     and the activations [B, K, H, W] of `layer`, one forward of the batch. pairs: what to explain, P pairs.
     score: from images [N, 3, h, w] to probabilities [N, L]. chunk: masked images per forward (None: what suits the
-    device). ids: the images' names, by which random numbers differ from image to image (None: they do not).
+    device). ids: the images' names, by which random numbers differ from image to image (None: they do not). relu:
+    whether maps are rectified, as the papers print them, or signed.
     """
 
     model: nn.Module
@@ -30,6 +32,7 @@ class Query:
     score: Callable[[Tensor], Tensor]
     chunk: int | None = None
     ids: Sequence[str] | None = None
+    relu: bool = True
 
     def about(self, pairs: Pairs) -> "Query":
         """Return the same question about other pairs of the batch."""
@@ -38,17 +41,18 @@ class Query:
     @property
     def activations(self) -> Tensor:
         """The layer's activations A [B, K, H, W]."""
-        return self.captured.activations.detach()
+        return full(self.captured.activations.detach())
 
     @property
     def logits(self) -> Tensor:
         """The logits S [B, L]."""
-        return self.captured.logits.detach()
+        return full(self.captured.logits.detach())
 
     @cached_property
     def linear_weights(self) -> Tensor | None:
         """The weights [L, K] of a head of global average pooling and one linear layer, None for other heads."""
-        return linear_head(self.model, self.captured)
+        weights = linear_head(self.model, self.captured)
+        return None if weights is None else full(weights)
 
     @property
     def weights(self) -> Tensor:
@@ -65,12 +69,13 @@ class Query:
         """The head of the pairs if its gradients need no backward, else None."""
         if self.linear_weights is not None:
             return PixelHead.linear(self.linear_weights[self.pairs.label])
-        return pixel_head(self.model, self.captured, self.pairs)
+        head = pixel_head(self.model, self.captured, self.pairs)
+        return None if head is None else head._replace(weights=full(head.weights), fraction=full(head.fraction))
 
     @cached_property
     def gradients(self) -> Tensor:
         """The gradients dS_c/dA [P, K, H, W] of every pair's logit."""
-        return head_gradients(self.captured, self.pairs)
+        return full(head_gradients(self.captured, self.pairs))
 
     @cached_property
     def summed_gradients(self) -> Tensor:
@@ -86,6 +91,16 @@ class Query:
         named = self.model.class_weights() if hasattr(self.model, "class_weights") else None
         weights = named if self.linear_weights is None else self.linear_weights
         return self.summed_gradients if weights is None else weights[self.pairs.label]
+
+
+def full(values: Tensor) -> Tensor:
+    """Return the values in float32 where they have less: sums over pixels and channels need its digits.
+
+    >>> import torch
+    >>> [full(torch.zeros(1, dtype=kind)).dtype for kind in (torch.bfloat16, torch.float64)]
+    [torch.float32, torch.float64]
+    """
+    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def ask(

@@ -31,7 +31,7 @@ def _of_weights(form: Callable, name: str, instead: str) -> Method:
             weights = query.weights
         except ValueError as error:
             raise ValueError(f"{name} {error}; its gradient form works on any head ({instead})") from error
-        return form(query.activations, weights, query.pairs)
+        return form(query.activations, weights, query.pairs, relu=query.relu)
 
     return method
 
@@ -41,8 +41,8 @@ def _of_gradients(form: Callable) -> Method:
 
     def method(query: Query) -> Tensor:
         if query.known_head is not None:
-            return without_backward(form, query.activations, query.known_head, query.pairs)
-        return form(query.activations, query.gradients, query.pairs)
+            return without_backward(form, query.activations, query.known_head, query.pairs, relu=query.relu)
+        return form(query.activations, query.gradients, query.pairs, relu=query.relu)
 
     return method
 
@@ -50,7 +50,8 @@ def _of_gradients(form: Callable) -> Method:
 @torch.no_grad()
 def score_cam(query: Query) -> Tensor:
     """Return :func:`cam_utils.methods.scorecam.score_cam` of the query's pairs."""
-    return scorecam.score_cam(query.images, query.activations, query.pairs, query.score, chunk=query.chunk)
+    place = (query.images, query.activations, query.pairs, query.score)
+    return scorecam.score_cam(*place, chunk=query.chunk, relu=query.relu)
 
 
 def ss_cam(query: Query, **options: object) -> Tensor:
@@ -72,7 +73,7 @@ def _smoothed(query: Query, weights: Tensor | None, options: Mapping[str, object
     if query.ids is not None and isinstance(how.seed, int):
         how = replace(how, seed=sscam.image_seeds(how.seed, query.ids))
     place = (query.images, query.activations, query.pairs, query.score)
-    return sscam.ss_cam(*place, how, weights=weights, chunk=query.chunk)
+    return sscam.ss_cam(*place, how, weights=weights, chunk=query.chunk, relu=query.relu)
 
 
 METHODS: dict[str, Method] = {
@@ -93,6 +94,7 @@ MASKED = ("score-cam", "ss-cam", "ss-cam-mean")  # a forward per channel, or man
 COSTLY = ("ss-cam", "ss-cam-mean")  # many forwards per channel and label
 # The map depends on which other labels are explained; that of all others on the image and the label alone.
 OF_SETS = ("minmax-cam", "d-minmax-cam", "minmax-grad-cam", "d-minmax-grad-cam")
+SIGNED = tuple(name for name in METHODS if name != "representative-cam")  # its fusion is of rectified maps
 OF_LABEL_ALONE = frozenset(METHODS) - set(OF_SETS)
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from cam_utils.methods.query import Query
-from cam_utils.methods.weighted_sums import weighted_sum
-from cam_utils.networks.capture import layer_weights
+from cam_utils.methods.weighted_sums import class_map
+from cam_utils.networks.gradients import layer_weights
 from cam_utils.pairs import Pairs
 from cam_utils.representative.fusion import fuse, layered
 from cam_utils.representative.selection import comparison_classes
@@ -46,7 +46,7 @@ def representative_cam(
         direction.scatter_(1, own.label[:, None], 1.0).scatter_(1, other[:, None], -1.0)
         logits, activations = query.captured
         (alpha,) = layer_weights(logits, [activations], own.image, direction)
-    maps = weighted_sum(query.activations, alpha, own).relu()
+    maps = class_map(query.activations, alpha.to(query.activations.dtype), own)
     sizes = [len(each) for each in chosen]
     size = tuple(maps.shape[-2:])
     found = [fuse(layered([part[None, :]], size)) for part in maps.split(sizes)]

@@ -45,7 +45,7 @@ def batched_scores(
     while at < count:
         index = torch.arange(at, min(at + size, count))
         try:
-            out = score(make(index).contiguous(memory_format=torch.channels_last))
+            out = score(make(index).to(like.dtype, memory_format=torch.channels_last))
         except torch.cuda.OutOfMemoryError:
             if size == 1:
                 raise
@@ -119,6 +119,7 @@ def score_cam(
     score: Score,
     *,
     chunk: int | None = None,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs tall wide"]:
     """Return Score-CAM maps ReLU(sum_k C_k U(A^k)) at input resolution.
 
@@ -130,9 +131,10 @@ def score_cam(
     [[[0.0, 1.0]]]
     """
     alpha = channel_scores(images, activations, score, chunk=chunk)[pairs.image, :, pairs.label]  # [P, K]
-    return upsampled_sum(images, activations, alpha, pairs)
+    return upsampled_sum(images, activations, alpha, pairs, relu)
 
 
-def upsampled_sum(images: Tensor, activations: Tensor, alpha: Tensor, pairs: Pairs) -> Tensor:
+def upsampled_sum(images: Tensor, activations: Tensor, alpha: Tensor, pairs: Pairs, relu: bool = True) -> Tensor:
     """Return ReLU(sum_k alpha_k U(A^k)) [P, h, w]: U is linear, so the sum is upsampled, and not every channel."""
-    return maps.upsample(weighted_sum(activations, alpha.to(activations.dtype), pairs), images.shape[-2:]).relu()
+    summed = maps.upsample(weighted_sum(activations, alpha.to(activations.dtype), pairs), images.shape[-2:])
+    return summed.relu() if relu else summed

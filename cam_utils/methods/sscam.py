@@ -274,6 +274,7 @@ def ss_cam(
     *,
     weights: Tensor | None = None,
     chunk: int | None = None,
+    relu: bool = True,
 ) -> Float[Tensor, "pairs tall wide"]:
     """Return SS-CAM maps ReLU(sum_k alpha_k U(A^k)) at input resolution (Eq. 13; Naidu and Michael).
 
@@ -287,4 +288,4 @@ def ss_cam(
     [[[0.0, 1.0]]]
     """
     alpha = smoothed_weights(images, activations, pairs, score, how, weights=weights, chunk=chunk)
-    return upsampled_sum(images, activations, alpha, pairs)
+    return upsampled_sum(images, activations, alpha, pairs, relu)

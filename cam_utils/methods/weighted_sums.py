@@ -30,3 +30,19 @@ def weighted_sum(
     padded = alpha.new_zeros(len(activations), int(rank.max()) + 1, alpha.shape[1])
     padded[pairs.image, rank] = alpha
     return torch.bmm(padded, activations.flatten(2))[pairs.image, rank].unflatten(1, activations.shape[2:])
+
+
+def class_map(
+    activations: Float[Tensor, "batch channels height width"],
+    alpha: Float[Tensor, "pairs channels"],
+    pairs: Pairs,
+    relu: bool = True,
+) -> Float[Tensor, "pairs height width"]:
+    """Return ReLU(sum_k alpha_k A^k), the form that all methods share, or the sum itself.
+
+    >>> A = torch.tensor([[[[1.0, -2.0]]]])
+    >>> [class_map(A, torch.tensor([[3.0]]), Pairs.one(), relu).tolist() for relu in (True, False)]
+    [[[[3.0, 0.0]]], [[[3.0, -6.0]]]]
+    """
+    summed = weighted_sum(activations, alpha, pairs)
+    return summed.relu() if relu else summed

@@ -1,34 +1,65 @@
-"""Any classifier -> logits, activations of one layer, and the head's gradients. The only file with hooks.
+"""Any classifier -> logits and activations of its layers, with the graph of what follows. The only file with hooks.
 
 The network runs once without a graph up to the layer; only what follows it (the head) is recorded. Gradients
 therefore never touch the backbone, and the caller's model keeps its mode, its `requires_grad` flags and its hooks.
+Hooks act in the thread that set them only, and threads that explain one model take turns.
 """
 
-from collections.abc import Iterator, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.utils import checkpoint
 
-from cam_utils.pairs import Pairs, rank_within_image
+from cam_utils.networks.answers import Answers, NotLogits
+from cam_utils.networks.layouts import layout_of, order_of
 
 
 class Capture(NamedTuple):
-    """One forward of a batch: logits [B, L] and the layer's activations [B, K, H, W] (a leaf of the graph)."""
+    """One forward of a batch: logits [B, L] and the layer's activations [B, K, H, W] (a leaf of the graph).
+
+    Activations with channels last, or in tokens, are folded: see :mod:`cam_utils.networks.layouts`.
+    """
 
     logits: Tensor
     activations: Tensor
 
 
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+_STRICT: WeakSet[nn.Module] = WeakSet()  # models that need contiguous images
+
+
+def _base(model: nn.Module) -> nn.Module:
+    """Return the model itself: an Answers around it is a new one in every call."""
+    return model.model if isinstance(model, Answers) else model
+
+
+def in_order(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the images in an order of memory that the model takes: `view` flattens none but contiguous ones.
+
+    Channels last run up to twice as fast; which models cannot take them is found out when they are captured.
+    """
+    return images.contiguous() if _base(model) in _STRICT else images
+
+
 @contextmanager
-def _hook(layer: nn.Module, function) -> Iterator[None]:
-    handle = layer.register_forward_hook(function)
-    try:
+def hooked(layers: Sequence[nn.Module], function: Callable) -> Iterator[None]:
+    """Let `function(layer, inputs, output)` see, or replace, what the layers return in this thread."""
+    own = threading.get_ident()
+
+    def only_here(layer, inputs, output):
+        return function(layer, inputs, output) if threading.get_ident() == own else None
+
+    with ExitStack() as handles:
+        for layer in layers:
+            handles.callback(layer.register_forward_hook(only_here).remove)
         yield
-    finally:
-        handle.remove()
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
@@ -43,24 +74,67 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
     return list(found)
 
 
+class _Kept(checkpoint.CheckpointFunction):
+    """Stands in for checkpointing: activations are kept, since a graph made again knows nothing of the hooks."""
+
+    @staticmethod
+    def apply(function, _preserve, *inputs):
+        return function(*inputs)
+
+
+_shared, _shared_by = ExitStack(), 0  # what holds in all threads while any of them captures
+
+
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model in evaluation mode and give every module its own mode back afterwards, even on error."""
-    training = [module for module in modules_of(model) if module.training]
-    if training:  # to set a mode takes longer than to look at it, and most models come in theirs
-        model.eval()
+def _as_written() -> Iterator[None]:
+    """Let models run as their code is written: nothing is computed twice to save memory, nothing runs compiled.
+
+    A graph made again, or code compiled before, knows nothing of the hooks. This holds for other threads meanwhile,
+    which changes none of their numbers.
+    """
+    global _shared, _shared_by
+    with _LOCKS_LOCK:
+        _shared_by += 1
+        if _shared_by == 1:
+            _shared.callback(setattr, checkpoint, "CheckpointFunction", checkpoint.CheckpointFunction)
+            checkpoint.CheckpointFunction = _Kept
+            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and its import takes seconds
+                _shared.enter_context(torch.compiler.set_stance("force_eager"))
     try:
         yield
     finally:
+        with _LOCKS_LOCK:
+            _shared_by -= 1
+            if not _shared_by:
+                _shared.close()
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model in evaluation mode and give every module its own mode back afterwards, even on error.
+
+    One thread at a time: another that asks for the same model waits.
+    """
+    with _LOCKS_LOCK:
+        alone = _LOCKS.setdefault(_base(model), threading.RLock())
+    with alone, _as_written():
+        # Flags, not model.eval(): exported programs refuse it, and some networks rebuild themselves in it.
+        training = [module for module in modules_of(model) if module.training]
         for module in training:
-            module.training = True
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
 
 def capture(model: nn.Module, images: Tensor, layer: nn.Module, *, grads: bool = False) -> Capture:
-    """Run `images` [B, 3, h, w] once and return logits and the activations of `layer`.
+    """Run `images` [B, C, h, w] once and return logits and the activations of `layer`.
 
-    With `grads`, the part behind the layer records a graph for :func:`head_gradients`. Raises ValueError if the
-    layer is not reached, or if its output has no spatial extent or the logits are not [B, L].
+    With `grads`, the part behind the layer records a graph, for :mod:`cam_utils.networks.gradients`. Raises
+    ValueError if the layer is not reached or runs twice, if its output has no map or the logits are not [B, L],
+    and if no gradient leads from the logits back to the layer.
     """
     logits, (activations,) = capture_layers(model, images, [layer], grads=grads)
     return Capture(logits, activations)
@@ -69,176 +143,97 @@ def capture(model: nn.Module, images: Tensor, layer: nn.Module, *, grads: bool =
 def capture_layers(
     model: nn.Module, images: Tensor, layers: Sequence[nn.Module], *, grads: bool = True
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run `images` [B, 3, h, w] once and return logits [B, L] and every layer's activations [B, K_l, h_l, w_l].
+    """Run `images` [B, C, h, w] once and return logits [B, L] and every layer's activations [B, K_l, h_l, w_l].
 
-    With `grads`, what follows the first layer reached records a graph, for :func:`layer_weights`. Raises as
-    :func:`capture`.
+    With `grads`, what follows the first layer reached records a graph, see :mod:`cam_utils.networks.gradients`.
+    Raises as :func:`capture`.
     """
+    with torch.inference_mode(False), evaluation_mode(model):
+        images = images.clone() if images.is_inference() else images
+        logits, seen = _run(model, images, layers, grads, torch.no_grad)
+        if grads and not logits.requires_grad:  # the model switches gradients off, and then back to what they were
+            logits, seen = _run(model, images, layers, grads, torch.enable_grad)
+    if grads and not logits.requires_grad:
+        raise ValueError(
+            f"no gradient leads from the logits of {type(model).__name__} back to {_named(model, layers[0])}: what "
+            "lies between them runs without gradients (no_grad, inference_mode or integers); name a later layer"
+        )
+    return logits, [seen[layer] for layer in layers]
+
+
+def _run(
+    model: nn.Module, images: Tensor, layers: Sequence[nn.Module], grads: bool, mode: Callable
+) -> tuple[Tensor, dict[nn.Module, Tensor]]:
     seen: dict[nn.Module, Tensor] = {}
 
     def replace(layer, _inputs, output):
-        if not isinstance(output, Tensor) or output.dim() != 4:
-            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"expected a layer with activations (B,K,H,W), got {got} from {layer}")
+        tensor, rest = (output[0], output[1:]) if isinstance(output, tuple | list) and output else (output, None)
+        layout = layout_of(tensor, images, order_of(layer))
+        if layout is None:
+            got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(
+                f"expected a layer with activations that hold a map, (B,K,H,W), (B,H,W,K) or tokens (B,N,K), got "
+                f"{got} from {_named(model, layer)} for images {tuple(images.shape)}"
+            )
         if layer in seen:
-            raise ValueError(f"expected a layer that runs once per forward, but it ran again: {layer}")
-        seen[layer] = output if output.requires_grad else output.detach().requires_grad_(grads)
-        if not grads:
-            return seen[layer]
-        torch.set_grad_enabled(True)
-        return seen[layer].clone()  # an in-place ReLU behind the layer may not write into what is kept
+            raise ValueError(f"expected a layer that runs once per forward, but {_named(model, layer)} ran again")
+        with torch.inference_mode(False):  # the model may run in it
+            tensor = tensor.clone() if tensor.is_inference() else tensor
+            maps = layout.fold(tensor)
+            follows = bool(seen) and maps.requires_grad  # it depends on a layer that was reached before
+            seen[layer] = maps if follows else maps.detach().requires_grad_(grads)
+            torch.set_grad_enabled(grads or torch.is_grad_enabled())
+            # A copy: an in-place ReLU behind the layer may not write into what is kept.
+            replaced = layout.unfold(seen[layer].clone(), tensor)
+        return replaced if rest is None else (replaced, *rest)
 
-    with evaluation_mode(model), ExitStack() as hooks, torch.no_grad():
-        for layer in layers:
-            hooks.enter_context(_hook(layer, replace))
-        logits = model(images)
+    with hooked(layers, replace), mode():
+        logits = run_in_order(model, images, seen.clear)
     for layer in layers:
         if layer not in seen:
-            raise ValueError(f"the forward pass never reached the layer {layer}")
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
+            raise ValueError(
+                f"the forward pass of {type(model).__name__} never reached the layer {_named(model, layer)}"
+            )
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"expected a classifier with logits (B,L), got {got}")
-    return logits, [seen[layer] for layer in layers]
+        raise NotLogits(f"expected a classifier with logits (B,L), got {got}")
+    return logits, seen
+
+
+def run_in_order(model: nn.Module, images: Tensor, forget: Callable[[], object]) -> object:
+    """Return what the model makes of the images, run again in contiguous memory if it cannot take another order.
+
+    forget: called before the second run, for what hooks saw in the first.
+    """
+    images = in_order(model, images)
+    try:
+        return model(images)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        if images.is_contiguous():
+            raise
+    forget()
+    result = model(images.contiguous())
+    _STRICT.add(_base(model))
+    return result
+
+
+def _named(model: nn.Module, layer: nn.Module) -> str:
+    """Return a layer's name in the model with its type: the whole of a large one would be pages."""
+    name = next((name for name, module in model.named_modules() if module is layer and name), None)
+    return type(layer).__name__ if name is None else f"{name} ({type(layer).__name__})"
 
 
 @torch.no_grad()
 def run_from(model: nn.Module, layer: nn.Module, images: Tensor, activations: Tensor) -> Tensor:
-    """Return the logits [N, L] of `images` [N, 3, h, w] with the layer's output replaced by `activations`."""
-    with evaluation_mode(model), _hook(layer, lambda *_: activations.clone()):  # what follows may write in place
-        return model(images)
+    """Return the logits [N, L] of `images` [N, C, h, w] with the layer's map replaced by `activations`."""
 
+    def replace(_layer, _inputs, output):
+        tensor, rest = (output[0], output[1:]) if isinstance(output, tuple | list) else (output, None)
+        layout = layout_of(tensor, images, order_of(layer))
+        replaced = layout.unfold(activations.clone(), tensor)  # what follows may write in place
+        return replaced if rest is None else (replaced, *rest)
 
-def layer_weights(outputs: Tensor, activations: Sequence[Tensor], image: Tensor, direction: Tensor) -> list[Tensor]:
-    """Return Grad-CAM's weights of every layer, [Q, K_l] each: the spatial mean of d(direction . outputs)/dA.
-
-    outputs [B, L] and activations as :func:`capture_layers` returns them; query q asks about image `image[q]` and
-    the combination `direction[q]` [L] of its outputs. One backward serves one query of every image.
-    """
-    alphas = [a.new_zeros(len(image), a.shape[1]) for a in activations]
-    slot = rank_within_image(image)
-    for s in range(int(slot.max()) + 1 if len(image) else 0):
-        chosen = (slot == s).nonzero()[:, 0]
-        with torch.enable_grad():
-            picked = (outputs[image[chosen]] * direction[chosen]).sum()
-        grads = torch.autograd.grad(picked, activations, retain_graph=True)
-        for alpha, grad in zip(alphas, grads, strict=True):
-            alpha[chosen] = grad.mean((-2, -1))[image[chosen]]
-    return alphas
-
-
-def head_gradients(captured: Capture, pairs: Pairs) -> Tensor:
-    """Return dS_c/dA of every pair, [P, K, H, W].
-
-    One backward through the head serves one label of every image of the batch at once, so the number of backwards
-    is that of the largest number of labels in an image. A head without convolutions (fully connected layers) runs
-    them all as one batch, which reads its large weights once.
-    """
-    logits, activations = captured
-    grads = activations.new_zeros(len(pairs), *activations.shape[1:])
-    if not len(pairs):
-        return grads
-    slot = rank_within_image(pairs.image)
-    count = int(slot.max()) + 1
-    if count > 1 and not _convolves(logits):
-        ask = logits.new_zeros(count, *logits.shape)
-        ask[slot, pairs.image, pairs.label] = 1
-        (g,) = torch.autograd.grad(logits, activations, ask, retain_graph=True, is_grads_batched=True)
-        return g[slot, pairs.image]
-    for s in range(count):
-        chosen = (slot == s).nonzero()[:, 0]
-        with torch.enable_grad():  # the caller may evaluate under no_grad
-            picked = logits[pairs.image[chosen], pairs.label[chosen]].sum()
-        (g,) = torch.autograd.grad(picked, activations, retain_graph=True)
-        grads[chosen] = g[pairs.image[chosen]]
-    return grads
-
-
-def _convolves(output: Tensor) -> bool:
-    """Return whether the graph behind `output` holds a convolution: batched over labels these run no faster."""
-    todo, seen = [output.grad_fn], set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        if "Convolution" in node.name():
-            return True
-        seen.add(node)
-        todo += [parent for parent, _ in node.next_functions]
-    return False
-
-
-def has_map(output: Tensor, images: Tensor) -> bool:
-    """Return whether a layer's output is [B, K, H, W] with H*W > 1 and the proportions of images [B, 3, h, w].
-
-    Attention's heads [B, heads, N, d] and channels-last maps [B, H, W, K] have other proportions.
-
-    >>> images = torch.zeros(1, 3, 48, 64)
-    >>> has_map(torch.zeros(1, 5, 3, 4), images), has_map(torch.zeros(1, 3, 4, 30), images)
-    (True, False)
-    """
-    if output.dim() != 4 or output.shape[-2] * output.shape[-1] < 2:
-        return False
-    (h, w), (height, width) = output.shape[-2:], images.shape[-2:]
-    return abs(h * width - w * height) <= height + width  # each side may be rounded by one
-
-
-def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
-    """Return the last module whose output is [B, K, H, W] with H*W > 1: the layer that class maps usually read.
-
-    See :func:`has_map`. Raises ValueError if no module of the model has such an output, and for a model that works
-    on tokens [B, N, K] behind its last one, as transformers do.
-    """
-    found: list[nn.Module] = []
-    tokens = {"all": 0, "behind": 0}  # outputs [B, N, K]
-
-    def note(module, _inputs, output):
-        if not isinstance(output, Tensor) or output.shape[:1] != (1,):
-            return
-        if has_map(output, images):
-            found.append(module)
-            tokens["behind"] = 0
-        elif output.dim() == 3 and output.shape[1] > 1:
-            tokens["all"], tokens["behind"] = tokens["all"] + 1, tokens["behind"] + 1
-
-    handles = [module.register_forward_hook(note) for module in model.modules() if module is not model]
-    try:
-        with evaluation_mode(model), torch.no_grad():
-            model(images[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found:
-        raise ValueError(f"no layer of {type(model).__name__} has activations (B,K,H,W) with more than one pixel")
-    if tokens["behind"] and tokens["all"] > len(found):
-        raise ValueError(
-            f"{type(model).__name__} has no map (B,K,H,W) near its head: behind the last one, of "
-            f"{type(found[-1]).__name__}, it works on tokens (B,N,K), as transformers do; a layer can be named all "
-            "the same"
-        )
-    return found[-1]
-
-
-_LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
-
-
-def default_layer(model: nn.Module, images: Tensor) -> nn.Module:
-    """Return the layer that maps are read from: `model.features` if it gives one, else :func:`last_spatial_layer`.
-
-    images: [B, 3, h, w] as the model expects them; of these the first is run, once per model. Raises as
-    :func:`last_spatial_layer`.
-    """
-    known = _LAYERS.get(model)
-    if known is None or all(known is not module for module in modules_of(model)):
-        _LAYERS[model] = known = _found_layer(model, images[:1])
-    return known
-
-
-def _found_layer(model: nn.Module, images: Tensor) -> nn.Module:
-    features = getattr(model, "features", None)
-    if isinstance(features, nn.Module):
-        try:
-            if has_map(capture(model, images, features).activations, images):
-                return features
-        except ValueError:  # it gives no map at all, or runs twice
-            pass
-    return last_spatial_layer(model, images)
+    with evaluation_mode(model), hooked([layer], replace):
+        return model(in_order(model, images))

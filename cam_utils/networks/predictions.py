@@ -8,25 +8,32 @@ from torch.utils.data import DataLoader, Dataset
 
 from cam_utils.data.pixels import PixelsAndLabels
 from cam_utils.names import check_known
+from cam_utils.networks.capture import in_order
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "softmax": lambda logits: logits.softmax(-1)}  # from logits [B, L] to p
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # of forwards of masked images; maps stay float32
+RAW = "none"  # of targets that are no logits: the numbers themselves
+
+
+def activated(kind: str, logits: Tensor) -> Tensor:
+    """Return probabilities [B, L] of logits by "sigmoid" or "softmax", or by "none" the numbers as they are."""
+    return logits if kind == RAW else ACTIVATIONS[check_known("activation", kind, ACTIVATIONS)](logits)
 
 
 def scoring(model: nn.Module, activation: str, precision: str = "float32") -> Callable[[Tensor], Tensor]:
-    """Return the callable from images [N, 3, h, w] to p [N, L], the model's "sigmoid" or "softmax" of its logits.
+    """Return the callable from images [N, C, h, w] to p [N, L]: "sigmoid", "softmax" or "none" of its logits.
 
     precision: "bfloat16" runs the network in autocast, an approximation (the book's page on speed measures it).
     Raises ValueError for an unknown activation or precision.
     """
-    check_known("activation", activation, ACTIVATIONS)
+    check_known("activation", activation, (*ACTIVATIONS, RAW))
     check_known("precision", precision, PRECISIONS)
     reduced = PRECISIONS[precision]
 
     def score(images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, reduced, enabled=reduced is not None):
-            logits = model(images)
-        return ACTIVATIONS[activation](logits.float() if reduced else logits)
+            logits = model(in_order(model, images))
+        return activated(activation, logits.float() if logits.dtype.itemsize < 4 else logits)
 
     return score
 

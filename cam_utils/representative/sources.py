@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from cam_utils.files import fingerprint
 from cam_utils.names import check_known
-from cam_utils.networks.capture import capture_layers, layer_weights
+from cam_utils.networks.capture import capture_layers
+from cam_utils.networks.gradients import layer_weights
 from cam_utils.networks.models import Classifier
 from cam_utils.pairs import Pairs
 from cam_utils.representative.selection import Selection

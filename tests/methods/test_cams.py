@@ -6,6 +6,7 @@ from torch import einsum, relu
 
 from cam_utils import maps
 from cam_utils.methods import cams
+from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.pairs import Pairs, pairs_of
 
 B, K, L, H, W = 3, 7, 5, 4, 6
@@ -96,7 +97,7 @@ def test_d_minmax_grad_differs_from_rectifying_after_pooling_when_gradients_chan
     activations, _, present = scene
     pairs = pairs_of(present)
     grads = torch.randn(len(pairs), K, H, W, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    pooled_first = cams.weighted_sum(activations, cams.d_minmax(grads.sum((-2, -1)), pairs), pairs).relu()
+    pooled_first = weighted_sum(activations, cams.d_minmax(grads.sum((-2, -1)), pairs), pairs).relu()
     assert (cams.d_minmax_grad_cam(activations, grads, pairs) - pooled_first).abs().max() > 0.1
 
 
@@ -111,7 +112,7 @@ def test_one_label_alone_gives_cam_in_all_three_forms(scene):
 def test_raw_minmax_maps_of_a_set_sum_to_zero_and_two_labels_have_disjoint_supports(scene):
     activations, weights, present = scene
     pairs = pairs_of(present)
-    raw = cams.weighted_sum(activations, cams.minmax(weights[pairs.label], pairs), pairs)
+    raw = weighted_sum(activations, cams.minmax(weights[pairs.label], pairs), pairs)
     for group in (1, 2):
         torch.testing.assert_close(raw[pairs.group == group].sum(0), torch.zeros(H, W).double())
     first, second = cams.minmax_cam(activations, weights, pairs)[pairs.group == 1]
@@ -124,10 +125,10 @@ def test_minmax_cam_is_cam_minus_the_mean_of_all_detected_up_to_scale(scene):
     pairs = pairs_of(present[2:], torch.tensor([2]))
     n = len(pairs)
     mean = weights[pairs.label].mean(0)
-    centred = cams.weighted_sum(activations, weights[pairs.label] - mean, pairs)
+    centred = weighted_sum(activations, weights[pairs.label] - mean, pairs)
     expected = maps.normalise(relu(centred))
     torch.testing.assert_close(maps.normalise(cams.minmax_cam(activations, weights, pairs)), expected)
-    raw = cams.weighted_sum(activations, cams.minmax(weights[pairs.label], pairs), pairs)
+    raw = weighted_sum(activations, cams.minmax(weights[pairs.label], pairs), pairs)
     torch.testing.assert_close(raw, n / (n - 1) * centred)
 
 

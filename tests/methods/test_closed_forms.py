@@ -9,9 +9,9 @@ from torch import nn
 from cam_utils import data
 from cam_utils.front.explain import explain
 from cam_utils.methods import closed_forms, query, registry, scorecam
-from cam_utils.methods.cams import weighted_sum
-from cam_utils.networks import capture, models
-from cam_utils.networks.capture import head_gradients
+from cam_utils.methods.weighted_sums import weighted_sum
+from cam_utils.networks import capture, gradients, models
+from cam_utils.networks.gradients import head_gradients
 from cam_utils.pairs import Pairs, pairs_of, rank_within_image
 
 ASKED = [[3, 5, 900], [7]]
@@ -114,9 +114,9 @@ def test_fully_connected_heads_take_all_backwards_at_once_with_the_same_result(p
     for row, labels in zip(present, ASKED, strict=True):
         row[labels] = True
     pairs = pairs_of(present)
-    assert not capture._convolves(captured.logits)
+    assert not gradients._convolves(captured.logits)
     at_once = head_gradients(captured, pairs)
-    monkeypatch.setattr(capture, "_convolves", lambda _: True)
+    monkeypatch.setattr(gradients, "_convolves", lambda _: True)
     one_by_one = head_gradients(captured, pairs)
     assert at_once.abs().max() > 0
     torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-5 * float(one_by_one.abs().max()))
@@ -124,8 +124,8 @@ def test_fully_connected_heads_take_all_backwards_at_once_with_the_same_result(p
 
 def test_a_head_with_convolutions_is_known_by_its_graph(photos):
     network = torchvision.models.resnet18(weights=None)
-    assert capture._convolves(capture.capture(network, photos, network.layer3, grads=True).logits)
-    assert not capture._convolves(capture.capture(network, photos, network.layer4, grads=True).logits)
+    assert gradients._convolves(capture.capture(network, photos, network.layer3, grads=True).logits)
+    assert not gradients._convolves(capture.capture(network, photos, network.layer4, grads=True).logits)
 
 
 def test_pairs_in_any_order_take_their_own_images_maps():

@@ -8,7 +8,9 @@ from torch import nn
 from cam_utils import maps
 from cam_utils.methods import cams
 from cam_utils.methods.closed_forms import linear_head
-from cam_utils.networks.capture import capture, head_gradients, last_spatial_layer
+from cam_utils.networks.capture import capture
+from cam_utils.networks.gradients import head_gradients
+from cam_utils.networks.layers import last_spatial_layer
 from cam_utils.pairs import pairs_of
 
 PRESENT = torch.zeros(2, 10, dtype=torch.bool)
@@ -150,7 +152,7 @@ def test_the_last_spatial_layer_is_found():
 
 def test_wrong_layers_are_named():
     net, images = network("resnet18"), pictures()
-    with pytest.raises(ValueError, match=r"expected a layer with activations \(B,K,H,W\), got \(2, 10\)"):
+    with pytest.raises(ValueError, match=r"that hold a map, .* got \(2, 10\) from fc \(Linear\)"):
         capture(net, images, net.fc)
     with pytest.raises(ValueError, match="never reached the layer"):
         capture(net, images, nn.ReLU())

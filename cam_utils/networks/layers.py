@@ -1,0 +1,137 @@
+"""Which layer maps are read from: the last one whose output holds a map, unless the reader names another."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from cam_utils.names import check_known
+from cam_utils.networks.capture import capture_layers, evaluation_mode, hooked, modules_of, run_in_order
+from cam_utils.networks.layouts import Layout, layout_of, order_of
+
+MOST_NORMS = 8  # from the end: a class token reads the patches in the last block, or in the last two
+
+
+class Mapped(NamedTuple):
+    """A module that ran once and gave a map."""
+
+    layer: nn.Module
+    layout: Layout
+
+
+def mapped_layers(model: nn.Module, images: Tensor) -> list[Mapped]:
+    """Return the modules that run once and give a map for the first of images [B, C, h, w], in the order they run.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    >>> [type(each.layer).__name__ for each in mapped_layers(net, torch.zeros(1, 3, 8, 8))]
+    ['Conv2d', 'ReLU']
+    """
+    images, found, runs = images[:1], [], Counter()
+    order, tokens = (
+        None,
+        0,
+    )  # what the last part that tells says of the channels; tokens of the last output [1, N, K]
+
+    def note(module, _inputs, output):
+        nonlocal order, tokens
+        runs[module] += 1
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        own = order_of(module)
+        if own is not None:
+            order = own
+        layout = layout_of(first, images, own or order)
+        if layout is None:
+            return
+        if layout.kind in ("tokens", "sequence"):
+            tokens = first.shape[1] if layout.kind == "tokens" else len(first)
+        # Attention's weights [B, heads, N, N] and its parts [B, heads, N, d] are no maps, whatever their shape.
+        elif tokens and layout.kind == "first" and layout.grid[0] == tokens:
+            return
+        found.append(Mapped(module, layout))
+
+    def forget():
+        found.clear()
+        runs.clear()
+
+    modules = [module for module in modules_of(model) if module is not model]
+    with torch.inference_mode(False), evaluation_mode(model), hooked(modules, note), torch.no_grad():
+        run_in_order(model, images.clone() if images.is_inference() else images, forget)
+    return [each for each in found if runs[each.layer] == 1]
+
+
+def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    """Return the last module that runs once and holds a map: the layer that class maps usually read.
+
+    In vision transformers it is the last normalisation of tokens whose patches the logits still depend on: behind
+    the last attention often only the class token is read. Raises ValueError if no module of the model has a map.
+    """
+    found = mapped_layers(model, images)
+    if not found:
+        raise ValueError(
+            f"no layer of {type(model).__name__} has activations (B,K,H,W) with more than one pixel, or tokens of "
+            "such a grid"
+        )
+    tokens = [each.layout.kind in ("tokens", "sequence") for each in found]
+    if not tokens[-1] or 2 * sum(tokens) <= len(found):  # a few tokens behind convolutions: attention that pools
+        return [each.layer for each, is_tokens in zip(found, tokens, strict=True) if not is_tokens][-1]
+    norms = [each.layer for each in found if "norm" in type(each.layer).__name__.lower()]
+    for candidates in (norms, [each.layer for each in found]):
+        layer = _last_that_counts(model, images, candidates[-MOST_NORMS:])
+        if layer is not None:
+            return layer
+    raise ValueError(f"no logit of {type(model).__name__} depends on the map of any of its last layers")
+
+
+def _last_that_counts(model: nn.Module, images: Tensor, layers: Sequence[nn.Module]) -> nn.Module | None:
+    """Return the last of the layers whose map the logits depend on."""
+    if not layers:
+        return None
+    logits, maps = capture_layers(model, images[:1], layers)
+    with torch.enable_grad():
+        value = logits.float().logsumexp(1).sum()
+    grads = torch.autograd.grad(value, maps, allow_unused=True)
+    counts = [layer for layer, grad in zip(layers, grads, strict=True) if grad is not None and bool(grad.any())]
+    return counts[-1] if counts else None
+
+
+_LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
+
+
+def default_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    """Return the layer that maps are read from: `model.features` if it gives one, else :func:`last_spatial_layer`.
+
+    images: [B, C, h, w] as the model expects them; of these the first is run, once per model. Raises as
+    :func:`last_spatial_layer`.
+    """
+    known = _LAYERS.get(model)
+    if known is None or all(known is not module for module in modules_of(model)):
+        _LAYERS[model] = known = _found_layer(model, images)
+    return known
+
+
+def _found_layer(model: nn.Module, images: Tensor) -> nn.Module:
+    features = getattr(model, "features", None)
+    if isinstance(features, nn.Module):
+        for each in mapped_layers(model, images):
+            if each.layer is features and each.layout.kind == "first":
+                return features
+    return last_spatial_layer(model, images)
+
+
+def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
+    """Return a layer given as a module of the model or by its name in `model.named_modules()`.
+
+    Raises ValueError for an unknown name, with the nearest, and for what is neither.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    >>> named_layer(net, "1") is net[1]
+    True
+    """
+    if isinstance(layer, str):
+        return dict(model.named_modules())[check_known("layer", layer, [n for n, _ in model.named_modules() if n])]
+    if not isinstance(layer, nn.Module):
+        raise ValueError(f"expected a layer as a module or a name, got {layer!r} ({type(layer).__name__})")
+    return layer
