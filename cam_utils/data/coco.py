@@ -1,16 +1,14 @@
-"""COCO 2017 in its own layout; pycocotools reads polygons and run lengths."""
+"""COCO 2017 in its own layout; pycocotools draws polygons and run lengths."""
 
-import contextlib
-import io
-import json
 import warnings
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pycocotools.coco import COCO
+from pycocotools import mask as drawing
 
-from cam_utils.data.folder import Annotation, Pictures, find, listing
+from cam_utils.data import instances
+from cam_utils.data.folder import Annotation, Pictures, check_masks, find, listing
 from cam_utils.names import check_known
 
 EXPECTED = {"train": 118_287, "val": 5_000}  # images of the full split
@@ -31,53 +29,51 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     file = base / "annotations" / f"instances_{split}2017.json"
     if not file.is_file():
         raise FileNotFoundError(f"missing annotation file {file}: {name} is read from {LAYOUT}")
-    coco = _read(file)
-    entries = sorted(coco.imgs.values(), key=lambda entry: entry["id"])
+    found = instances.read(file)
     folder = base / f"{split}2017"
     full = f"{file.name} lists them (the full split has {EXPECTED[split]:,} images)"
-    listing(folder, f"the images that {file.name} lists", [entry["file_name"] for entry in entries], full)
+    listing(folder, f"the images that {file.name} lists", [entry["file_name"] for entry in found.images], full)
 
-    entries = entries[:limit]
-    index = {category: i for i, category in enumerate(sorted(coco.cats))}
-    anns = [coco.imgToAnns.get(entry["id"], []) for entry in entries]
+    entries = found.images[:limit]
+    index = {category: i for i, category in enumerate(found.categories)}
+    anns = [found.annotations[entry["id"]] for entry in entries]
     paths = [folder / entry["file_name"] for entry in entries]
-    classes = [coco.cats[category]["name"] for category in index]
+    classes, told = found.categories.values(), partial(_known, anns)
     objects = [[index[ann["category_id"]] for ann in each] for each in anns]
-    annotate = partial(_annotate, coco, entries, anns, index)
-    return Pictures(name, split, paths, classes, objects, annotate, has_masks=True, **square)
+    annotate = partial(_annotate, entries, anns, objects, paths)
+    return Pictures(name, split, paths, classes, objects, annotate, known=told, has_masks=True, **square)
 
 
-def _annotate(coco: COCO, entries: list, anns: list, index: dict, i: int, height: int, width: int) -> Annotation:
+def _known(anns: list[list[dict]], i: int) -> list:
+    keys = ("category_id", "bbox", "iscrowd", "segmentation")
+    return [[ann[key] for key in keys] for ann in anns[i]]
+
+
+def _annotate(
+    entries: list[dict], anns: list[list[dict]], objects: list[list[int]], paths: list[Path],
+    i: int, height: int, width: int,
+) -> Annotation:  # fmt: skip
     entry = entries[i]
     if (entry["height"], entry["width"]) != (height, width):
         stated = f"{entry['width']} x {entry['height']}"
-        raise OSError(f"{entry['file_name']} is {width} x {height} pixels, its annotation says {stated}")
-    corners = [[x, y, x + w, y + h] for x, y, w, h in (ann["bbox"] for ann in anns[i])]
-    with warnings.catch_warnings():  # pycocotools' arrays predate NumPy 2's __array__
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        masks = [coco.annToMask(ann).astype(bool) for ann in anns[i]]
+        raise OSError(f"{paths[i]} is {width} x {height} pixels, its annotation says {stated}")
+    check_masks(len(anns[i]), height, width, paths[i])
+    masks = [_mask(ann["segmentation"], height, width) for ann in anns[i]]
     return Annotation(
-        objects=[index[ann["category_id"]] for ann in anns[i]],
-        boxes=corners,
+        objects=objects[i],
+        boxes=[instances.corners(ann["bbox"], height, width) for ann in anns[i]],
         flags=[bool(ann["iscrowd"]) for ann in anns[i]],
         masks=np.stack(masks) if masks else np.zeros((0, height, width), bool),
     )
 
 
-def _read(file: Path) -> COCO:
-    """Return the indexed annotations; raises OSError naming the file if it is not whole."""
-    try:
-        content = json.loads(file.read_bytes())
-        coco = COCO()
-        coco.dataset = content
-        with contextlib.redirect_stdout(io.StringIO()):  # createIndex prints its progress
-            coco.createIndex()
-        stray = next((ann for ann in content["annotations"] if ann["image_id"] not in coco.imgs), None)
-        odd = next((ann for ann in content["annotations"] if ann["category_id"] not in coco.cats), None)
-    except (ValueError, KeyError, TypeError) as error:
-        raise OSError(f"damaged annotation file {file}: not COCO instances ({error!r})") from error
-    if stray or odd:
-        ann = stray or odd
-        what = f"image {ann['image_id']}" if stray else f"category {ann['category_id']}"
-        raise OSError(f"damaged annotation file {file}: annotation {ann['id']} names the unlisted {what}")
-    return coco
+def _mask(outline: list | dict, height: int, width: int) -> np.ndarray:
+    """Return polygons or run lengths, checked when the file was read, as a mask [height, width]."""
+    with warnings.catch_warnings():  # pycocotools' arrays predate NumPy 2's __array__
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        if isinstance(outline, list):
+            runs = drawing.merge(drawing.frPyObjects(outline, height, width))
+        else:
+            runs = {"size": [height, width], "counts": instances.run_lengths(outline, height, width)}
+            runs = drawing.frPyObjects(runs, height, width)
+        return drawing.decode(runs).astype(bool)

@@ -1,18 +1,24 @@
 """Datasets that lie on disk: finding the folder, checking it is whole, decoding one image at a time."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile
 from torch.utils.data import Dataset
 
+from cam_utils.data.reading import read_bytes, read_pixels, shown
 from cam_utils.data.sample import Sample, digest, multi_hot
 from cam_utils.data.sizing import RESIZES, fit, fit_image
 from cam_utils.names import check_count, check_known
+
+LONGEST = 100  # how long an image may be for its width to be cropped: the resized one has as many times `size`
+MOST_BYTES = 2 << 30  # of the masks of one image; COCO's own need 50 MB at most
 
 
 class Annotation(NamedTuple):
@@ -23,6 +29,7 @@ class Annotation(NamedTuple):
     flags: list[bool]
     masks: np.ndarray | None = None  # bool [n, H, W]
     ignore: np.ndarray | None = None  # bool [H, W]
+    frame: tuple[int, int] | None = None  # (H, W) as the annotation states it, if it does
 
 
 class Pictures(Dataset):
@@ -30,6 +37,8 @@ class Pictures(Dataset):
 
     Labels are the union of `objects`, the class indices annotated in each image. Objects that the "crop" sizing
     cuts away entirely leave the sample's `objects`, `boxes`, `masks` and `flags`; their label stays.
+    What else determines sample i: `known(i)`, its annotations as JSON values, and `drawn[i]`, a file of its masks.
+    Raises ValueError for two images of one name, for tables tell images apart by it.
     """
 
     def __init__(
@@ -41,6 +50,8 @@ class Pictures(Dataset):
         objects: Sequence[Sequence[int]],
         annotate: Callable[[int, int, int], Annotation],
         *,
+        known: Callable[[int], object] | None = None,
+        drawn: Sequence[Path | None] = (),
         has_masks: bool = False,
         options: dict[str, object] | None = None,
         size: int | None = None,
@@ -48,10 +59,18 @@ class Pictures(Dataset):
     ):
         self.name, self.split, self.classes, self._paths = name, split, tuple(classes), list(paths)
         self.ids = [path.stem for path in paths]
+        places = dict(zip(self.ids, paths, strict=True))
+        again = next((path for path in paths if places[path.stem] != path), None)
+        if again:
+            raise ValueError(
+                f"{again} and {places[again.stem]} share one name, expected each image to have its own"
+            )
         self.size = check_size(224 if size is None else size)
         self.resize = check_known("resize", resize, RESIZES)
         self.labels = multi_hot(objects, len(classes))
         self.has_masks, self._annotate, self._options = has_masks, annotate, options or {}
+        self._known, self._drawn = known, list(drawn)
+        self._contents: dict[Path, tuple[tuple, str]] = {}  # digests, with what the system says of the file
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,32 +102,57 @@ class Pictures(Dataset):
         return (fit_image(self._read(index), self.size, self.resize) * 255).round().to(torch.uint8)
 
     def _read(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(read_pixels(self._paths[index], "RGB")).permute(2, 0, 1)
+        pixels = torch.from_numpy(read_pixels(self._paths[index], "RGB")).permute(2, 0, 1)
+        height, width = pixels.shape[-2:]
+        if self.resize == "crop" and max(height, width) > LONGEST * min(height, width):
+            raise OSError(
+                f"{self._paths[index]} is {width} x {height} pixels, expected at most {LONGEST} times as long as "
+                'wide for resize="crop", which resizes the shortest side'
+            )
+        return pixels
 
-    def fingerprint(self) -> str:
-        """Return a short hash of all that determines the samples: name, split, sizing, options, ids, labels."""
+    def fingerprint(self, rows: Sequence[int] | None = None) -> str:
+        """Return a short hash of all that determines the samples, the contents of the image files included.
+
+        rows: of which images annotations and files are told (all); a part of a large folder need not read the
+        rest. Files are read once, and again when size or time say that they have changed.
+        """
+        rows = range(len(self)) if rows is None else rows
+        files = [self._paths[i] for i in rows] + [self._drawn[i] for i in rows if self._drawn and self._drawn[i]]
+        with ThreadPoolExecutor() as pool:  # hashing and waiting for a disk both leave the interpreter free
+            contents = list(pool.map(self._content, files))
+        known = [_digest(json.dumps(self._known(i)).encode()) for i in rows] if self._known else []
         facts = {"name": self.name, "split": self.split, "size": self.size, "resize": self.resize}
-        return digest(facts | {"ids": self.ids, "options": self._options}, self.labels)
+        facts |= {"ids": self.ids, "classes": self.classes, "options": self._options}
+        return digest(facts | {"files": contents, "known": known}, self.labels)
+
+    def _content(self, file: Path) -> str:
+        """Return the digest of the file's bytes."""
+        found = file.stat()
+        now = (found.st_size, found.st_mtime_ns, found.st_ino)
+        then, content = self._contents.get(file, (None, ""))
+        if then != now:
+            content = _digest(read_bytes(file))
+            self._contents[file] = (now, content)
+        return content
 
 
-def read_pixels(path: Path, mode: str | None = None) -> np.ndarray:
-    """Return the pixels of the file, [H, W] or [H, W, channels], converted to Pillow's `mode` if given.
-
-    Raises: OSError naming the file if it is damaged; RuntimeError if Pillow is set to pad truncated files, for
-    then damage would pass unseen.
-    """
-    if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise RuntimeError("Pillow pads truncated images; set PIL.ImageFile.LOAD_TRUNCATED_IMAGES to False")
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert(mode) if mode else picture)
-    except (OSError, SyntaxError) as error:  # Pillow reports a broken PNG chunk as SyntaxError
-        raise OSError(f"damaged or truncated image {path}: {error}") from error
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_size(size: int) -> int:
     """Return `size` if it is a positive whole number of pixels; raises ValueError otherwise."""
     return check_count("size", size, " of pixels")
+
+
+def check_masks(count: int, height: int, width: int, image: Path) -> None:
+    """Raise OSError naming the image if its masks [count, height, width] would fill the memory."""
+    if count * height * width > MOST_BYTES:
+        raise OSError(
+            f"{image} of {width} x {height} pixels has {count} annotated objects: their masks would take "
+            f"{count * height * width >> 30} GiB, expected {MOST_BYTES >> 30} at most"
+        )
 
 
 def find(
@@ -120,6 +164,8 @@ def find(
     """
     if root is None:
         raise FileNotFoundError(f"{name} is read from disk: give root= the folder that holds {layout}")
+    if not isinstance(root, str | os.PathLike):
+        raise ValueError(f"expected root as the path of the folder that holds {layout}, got {shown(root)}")
     if any((Path(root) / sign).exists() for sign in signs):
         return Path(root)
     for candidate in candidates:
@@ -140,6 +186,6 @@ def listing(folder: Path, expected: str, names: Sequence[str] = (), reason: str 
         raise FileNotFoundError(f"missing folder {folder}: expected {expected}") from error
     missing = [name for name in names if name not in present]
     if missing:
-        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        first = ", ".join(name[:80] for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise FileNotFoundError(f"{len(missing)} of {len(names)} files missing in {folder}: {first}; {reason}")
     return present

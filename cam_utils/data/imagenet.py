@@ -1,16 +1,18 @@
 """ImageNet's validation images (ILSVRC 2012) in class folders, or flat as Kaggle hands them out."""
 
-import csv
+import math
 import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
 from cam_utils.data.folder import Annotation, Pictures, find, listing
+from cam_utils.data.reading import read_rows, read_text, shown
 from cam_utils.names import check_known
 
 EXPECTED = {"val": 50_000}  # images of the full split, 50 of each of the 1,000 classes
 SYNSETS, SOLUTION = "LOC_synset_mapping.txt", "LOC_val_solution.csv"
+OTHERS = (".jpeg", ".jpg", ".png")  # what else an image of a class folder may end in, and is not read
 FLAT = "ILSVRC/Data/CLS-LOC/val"
 LAYOUT = f"imagenet/ with {SYNSETS} and val/<wnid>/*.JPEG (or {SOLUTION} and {FLAT}/*.JPEG)"
 
@@ -41,48 +43,51 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     paths, labels = [path for path, _ in found], [label for _, label in found]
     boxes = [solution[path.stem][1] if solution else [] for path in paths]
     objects, annotate = [[label] for label in labels], partial(_annotate, paths, labels, boxes)
-    return Pictures(name, split, paths, classes, objects, annotate, options={"boxes": any(boxes)}, **square)
+    told, options = boxes.__getitem__, {"boxes": any(boxes)}
+    return Pictures(name, split, paths, classes, objects, annotate, known=told, options=options, **square)
 
 
 def _synsets(file: Path) -> tuple[dict[str, int], list[str]]:
     """Return {wnid: class index} and the class names of the list, one "wnid name, synonyms" per line."""
-    lines = file.read_text().rstrip().split("\n")
-    parts = [re.fullmatch(r"(n\d{8}) +([^,]*[^, ])\s*(,.*)?", line) for line in lines]
-    if None in parts:
-        at = parts.index(None)
-        raise OSError(f"damaged {file}: line {at + 1} is {lines[at]!r}, expected 'wnid name, synonyms'")
-    index = {part[1]: i for i, part in enumerate(parts)}
-    if len(index) < len(parts):
-        raise OSError(f"damaged {file}: {len(parts)} lines name {len(index)} synsets, expected each once")
-    shared = Counter(part[2] for part in parts)
-    return index, [f"{part[2]} ({part[1]})" if shared[part[2]] > 1 else part[2] for part in parts]
+    index, names, last = {}, [], ""
+    for number, line in enumerate(read_text(file).rstrip().split("\n"), 1):
+        wnid, _, rest = line.strip().partition(" ")
+        name = rest.partition(",")[0].strip()
+        if not re.fullmatch(r"n[0-9]{8}", wnid) or not name or not name.isprintable():
+            raise OSError(f"damaged {file}: line {number} is {shown(line)}, expected 'wnid name, synonyms'")
+        if wnid <= last:  # in another order the labels would not be those of a network's outputs
+            raise OSError(
+                f"damaged {file}: line {number} has {wnid} after {last}, expected rising synsets, each once"
+            )
+        index[wnid], last = len(names), wnid
+        names.append(name)
+    shared = Counter(names)
+    named = zip(index, names, strict=True)
+    return index, [f"{name} ({wnid})" if shared[name] > 1 else name for wnid, name in named]
 
 
 def _solution(file: Path, index: dict[str, int]) -> dict[str, tuple[int, list[list[float]]]]:
     """Return {image id: (class index, boxes)}; a row is the id and "wnid x1 y1 x2 y2", repeated for each box."""
-    known = {}
-    with file.open(newline="") as lines:
-        rows = csv.DictReader(lines)
-        if not {"ImageId", "PredictionString"} <= set(rows.fieldnames or ()):
-            raise OSError(f"damaged {file}: expected the columns ImageId and PredictionString")
-        for row in rows:
-            words = (row.get("PredictionString") or "").split()
-            wnids = set(words[::5])
-            try:
-                boxes = [[float(each) for each in words[i : i + 4]] for i in range(1, len(words), 5)]
-                whole = len(words) == 1 or (boxes and len(words) % 5 == 0)
-                if not whole or len(wnids) != 1 or row["ImageId"] in known:
-                    raise ValueError("expected one row for each image, 'wnid x1 y1 x2 y2' repeated for one class")
-                known[row["ImageId"]] = (index[words[0]], boxes)
-            except (KeyError, ValueError) as error:
-                what = f"unlisted synset {error}" if isinstance(error, KeyError) else error
-                raise OSError(f"damaged {file}: row {' '.join(map(str, row.values()))!r}: {what}") from error
+    known, form = {}, "one row for each image, 'wnid x1 y1 x2 y2' repeated for one class"
+    for _, (image, text) in read_rows(file, ("ImageId", "PredictionString"), form):
+        words = text.split()
+        try:
+            boxes = [[float(each) for each in words[i : i + 4]] for i in range(1, len(words), 5)]
+            whole = len(words) == 1 or (boxes and len(words) % 5 == 0)
+            if not whole or len(set(words[::5])) != 1 or image in known:
+                raise ValueError(f"expected {form}")
+            if not all(0 <= x1 <= x2 < math.inf and 0 <= y1 <= y2 < math.inf for x1, y1, x2, y2 in boxes):
+                raise ValueError("expected boxes x1 y1 x2 y2 from 0, the smaller first")
+            known[image] = (index[words[0]], boxes)
+        except (KeyError, ValueError) as error:
+            what = f"unlisted synset {shown(words[0])}" if isinstance(error, KeyError) else error
+            raise OSError(f"damaged {file}: row {shown(f'{image} {text}')}: {what}") from error
     return known
 
 
 def _images(folder: Path, index: dict[str, int], solution: dict | None) -> list[tuple[Path, int]]:
     """Return (path, class index) of every image, having checked that folders and solution agree."""
-    names = listing(folder, "the validation images")
+    names = {each for each in listing(folder, "the validation images") if not each.startswith(".")}
     if any(each.endswith(".JPEG") for each in names):
         if solution is None:
             raise FileNotFoundError(f"missing {SOLUTION}: without class folders in {folder} it gives the classes")
@@ -95,12 +100,14 @@ def _images(folder: Path, index: dict[str, int], solution: dict | None) -> list[
     for each in sorted(wnids):
         if each not in index:
             raise ValueError(f"unknown class folder {folder / each}: {SYNSETS} lists no synset {each!r}")
-    found = [
-        (folder / wnid / each, index[wnid])
-        for wnid in sorted(wnids, key=index.__getitem__)
-        for each in sorted(listing(folder / wnid, "the images of one class"))
-        if each.endswith(".JPEG")
-    ]
+    found = []
+    for wnid in sorted(wnids, key=index.__getitem__):
+        inside = sorted(listing(folder / wnid, "the images of one class"))
+        inside = [folder / wnid / each for each in inside if not each.startswith(".")]
+        other = next((path for path in inside if path.suffix != ".JPEG" and path.suffix.lower() in OTHERS), None)
+        if other:
+            raise OSError(f"{other} would be left out: expected the images of {folder / wnid} to end in .JPEG")
+        found += [(path, index[wnid]) for path in inside if path.suffix == ".JPEG"]
     if not found:
         raise FileNotFoundError(f"no .JPEG file in {folder} or its class folders: expected {LAYOUT}")
     if solution is not None:

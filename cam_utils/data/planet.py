@@ -1,12 +1,12 @@
 """Planet: Understanding the Amazon from Space (P:AfS) as Kaggle hands it out: 17 labels of the whole image."""
 
-import csv
 import re
 from pathlib import Path
 
 import torch
 
 from cam_utils.data.folder import Annotation, Pictures, find, listing
+from cam_utils.data.reading import read_rows, shown
 from cam_utils.names import check_known
 
 # fmt: off
@@ -63,20 +63,12 @@ def divide(count: int) -> dict[str, list[int]]:
 def _tags(file: Path) -> dict[str, list[int]]:
     """Return {image name: class indices} of the list, a row of which is the name and the tags, space between."""
     known = {}
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.reader(lines)
-            header = next(rows, [])
-            if header != ["image_name", "tags"]:
-                raise OSError(f"damaged {file}: expected the columns image_name,tags, got {','.join(header)!r}")
-            for row in filter(None, rows):  # csv gives a blank line as an empty row
-                name, tags = row if len(row) == 2 else ("", "")
-                line, got = f"line {rows.line_num} of {file}", ",".join(row)
-                if not re.fullmatch(r"train_(0|[1-9]\d*)", name) or not tags.split() or name in known:
-                    raise OSError(f"damaged {line}: {got!r}, expected 'train_<n>,<tags>', each image once")
-                known[name] = [CLASSES.index(check_known(f"tag in {line}", tag, CLASSES)) for tag in tags.split()]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise OSError(f"damaged {file}: {error}") from error
+    form = "'train_<n>,<tags>', each image once"
+    for number, (name, tags) in read_rows(file, ("image_name", "tags"), form):
+        line = f"line {number} of {file}"
+        if not re.fullmatch(r"train_(0|[1-9][0-9]{0,8})", name) or not tags.split() or name in known:
+            raise OSError(f"damaged {line}: {shown(f'{name},{tags}')}, expected {form}")
+        known[name] = [CLASSES.index(check_known(f"tag in {line}", tag[:200], CLASSES)) for tag in tags.split()]
     if len(known) < 4:
         raise OSError(f"damaged {file}: it lists {len(known)} images, expected 4 or more to divide 70/30")
     return known

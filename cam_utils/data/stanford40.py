@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from cam_utils.data.folder import Annotation, Pictures, find, listing
-from cam_utils.data.voc import parse
+from cam_utils.data.reading import read_names, read_text, shown
+from cam_utils.data.voc import facts, parse, placed
 from cam_utils.names import check_known
 
 EXPECTED = {"train": 4_000, "test": 5_532}  # images of the full split
@@ -15,33 +16,47 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     """Return Stanford 40's "train" or "test", in the order of its list; 40 actions in the order of actions.txt.
 
     The label is the action in the XML file, the box the person who performs it; corners, 1-based and inclusive
-    there as in VOC, become 0-based with x2 and y2 exclusive. Without `ImageSplits/<split>.txt` the lists of the
-    actions, `<action>_<split>.txt`, are read one after the other. There are no masks.
+    there as in VOC, become 0-based with x2 and y2 exclusive, and are cut at the picture's edges. Without
+    `ImageSplits/<split>.txt` the lists of the actions, `<action>_<split>.txt`, are read one after the other. There
+    are no masks.
     `root` is the folder that holds `Stanford40/`, or that folder itself.
 
-    Raises: ValueError (split, action), FileNotFoundError (folder or file), OSError (damaged XML).
+    Raises: ValueError (split, action), FileNotFoundError (folder or file), OSError (damaged list or XML).
     """
     check_known(f"split of {name}", split, EXPECTED)
     base = find(root, ("Stanford40", "."), LAYOUT, name, signs=("ImageSplits",))
     lists = base / "ImageSplits"
     belongs = f"actions.txt and the lists of images; {name} is read from {LAYOUT}"
     present = listing(lists, belongs, ["actions.txt"], "it names the 40 actions")
-    lines = [line.split() for line in (lists / "actions.txt").read_text().splitlines()]
-    classes = [words[0] for words in lines if words and words[0] != "action_name"]  # the header, if any
+    classes = _actions(lists / "actions.txt")
 
     files = [f"{split}.txt"] if f"{split}.txt" in present else [f"{action}_{split}.txt" for action in classes]
     listing(lists, belongs, files, f"expected {split}.txt, or one list for each action of actions.txt")
-    ids = [Path(each).stem for file in files for each in (lists / file).read_text().split()]
+    ids = [each.removesuffix(".jpg") for each in read_names([lists / each for each in files], "image")]
     expected = f"ImageSplits/ lists them (the full split has {EXPECTED[split]:,} images)"
     for folder, suffix in (("JPEGImages", ".jpg"), ("XMLAnnotations", ".xml")):
         listing(base / folder, f"one {suffix} file per image", [each + suffix for each in ids], expected)
 
     ids = ids[:limit]
-    known = [_parse(base / "XMLAnnotations" / f"{each}.xml", classes) for each in ids]
+    files = [base / "XMLAnnotations" / f"{each}.xml" for each in ids]
+    known = [_parse(each, classes) for each in files]
     paths = [base / "JPEGImages" / f"{each}.jpg" for each in ids]
+    objects, told = [each.objects for each in known], partial(facts, known)
     return Pictures(
-        name, split, paths, classes, [each.objects for each in known], partial(_annotate, known), **square
+        name, split, paths, classes, objects, partial(_annotate, known, files, paths), known=told, **square
     )
+
+
+def _actions(file: Path) -> list[str]:
+    """Return the first word of each line, without the header, if any."""
+    lines = [line.split() for line in read_text(file).splitlines()]
+    actions = [words[0] for words in lines if words and words[0] != "action_name"]
+    if not actions or len(set(actions)) < len(actions):
+        raise OSError(f"damaged {file}: {len(actions)} lines name {len(set(actions))} actions, expected each once")
+    odd = next((action for action in actions if not action.isprintable()), None)
+    if odd:
+        raise OSError(f"damaged {file}: {shown(odd)} is no name of an action")
+    return actions
 
 
 def _parse(file: Path, classes: list[str]) -> Annotation:
@@ -51,5 +66,7 @@ def _parse(file: Path, classes: list[str]) -> Annotation:
     return annotation
 
 
-def _annotate(known: list[Annotation], i: int, height: int, width: int) -> Annotation:
-    return known[i]
+def _annotate(
+    known: list[Annotation], files: list[Path], paths: list[Path], i: int, height: int, width: int
+) -> Annotation:
+    return placed(known[i], height, width, files[i], paths[i])

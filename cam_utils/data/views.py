@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cam_utils.data.folder import Pictures
 from cam_utils.data.sample import Sample, digest
 
 
@@ -44,9 +45,14 @@ class View(Dataset):
         """Return the uint8 image [3, h, w] of a row, as the dataset does."""
         return self.dataset.pixels(self.rows[index])
 
-    def fingerprint(self) -> str:
-        """Return a short hash of the dataset, what tells this view apart, and its labels."""
-        return digest({"of": self.dataset.fingerprint()} | self._facts, self.labels)
+    def fingerprint(self, rows: Sequence[int] | None = None) -> str:
+        """Return a short hash of the dataset, what tells this view apart, and its labels.
+
+        Of image files only those of this view are read, or of its `rows`.
+        """
+        rows = list(self.rows) if rows is None else [self.rows[i] for i in rows]
+        of = self.dataset.fingerprint(*([rows] if isinstance(self.dataset, Pictures | View) else []))
+        return digest({"of": of} | self._facts, self.labels)
 
 
 class Drawn(View):

@@ -135,7 +135,12 @@ def test_wrong_root(tmp_path):
         ("</annotation>", "", OSError, r"damaged annotation .*reading_001\.xml: no element found"),
         ("<xmin>101</xmin>", "", OSError, r"damaged annotation .*reading_001\.xml"),
         ("<ymax>60</ymax>", "<ymax>low</ymax>", OSError, r"damaged annotation .*reading_001\.xml: .*low"),
-        ("object>", "person>", OSError, r"damaged annotation .*reading_001\.xml: 0 actions, expected one"),
+        (
+            "object>",
+            "person>",
+            OSError,
+            r"damaged annotation .*reading_001\.xml: expected <annotation> with one <object> or more, got 0 in",
+        ),
         ("<action>reading<", "<action>readin<", ValueError, r"unknown class in .*'readin'; did you mean 'reading'"),
         ("<action>reading</action>", "", ValueError, r"unknown class in .*reading_001\.xml ''"),
     ],

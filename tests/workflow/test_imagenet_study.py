@@ -49,7 +49,7 @@ def test_a_run_has_a_record_and_keeps_other_networks(tmp_path, monkeypatch, caps
     write(tmp_path / "imagenet", KAGGLE, classes=False, solution=True)
     torch.manual_seed(0)
     torch.save(torchvision.models.squeezenet1_0(weights=None).state_dict(), tmp_path / "weights.pth")
-    classes = [f"n{i:08} class {i}" for i in range(10, 1006)]  # and the four of the tree
+    classes = [f"n{i:08} class {i}" for i in range(90000000, 90000996)]  # after the four of the tree
     with (tmp_path / "imagenet" / "LOC_synset_mapping.txt").open("a") as file:
         file.write("".join(f"{line}\n" for line in classes))
     monkeypatch.setattr(files, "DATA", tmp_path)
