@@ -19,6 +19,7 @@ import pandas as pd
 from cam_utils import files
 from cam_utils.files import code_fingerprint, fingerprint, lock
 from cam_utils.names import check_known
+from cam_utils.parameters import CHAPTERS, check
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -30,23 +31,24 @@ LITERALS = (str, int, float, bool, list, tuple, dict, type(None))
 DIGITS_BIAS = -2.2  # logit of 0.1: a scene holds few of the ten digits
 
 
-def check_parameters(names: list[str], variables: Mapping[str, object]) -> dict:
-    """Return the notebook's parameters {name: value}; refuse a variable that is none of them.
+def check_parameters(chapter: str, variables: Mapping[str, object]) -> dict[str, object]:
+    """Return a chapter's parameters {name: value} out of a notebook's variables, checked before anything is done.
 
-    papermill warns about an unknown `-p name value` and runs on with the defaults, but it leaves the variable in
-    the notebook: call this right after the parameters, with `globals()`. Raises ValueError naming the nearest.
+    Call it right after the parameters, with `globals()`. Text with commas becomes a list where a list is expected.
+    Raises ValueError as :func:`cam_utils.parameters.check`, and for a variable that is no parameter: papermill only
+    warns about an unknown `-p name value` and runs on with the defaults, but leaves the variable in the notebook.
 
-    >>> check_parameters(["limit"], {"limit": 3})
-    {'limit': 3}
-    >>> check_parameters(["limit"], {"limit": 3, "limits": 5})
+    >>> check_parameters("ss_cam", {"limit": 3, "swep": 5})
     Traceback (most recent call last):
         ...
-    ValueError: unknown parameter 'limits'; did you mean 'limit'? (valid: limit)
+    ValueError: unknown parameter 'swep'; did you mean 'sweep' or 'steps'? (valid: dataset, data_root, network, \
+weights, draws, sigma, limit, sweep, steps, seed, device, output)
     """
+    declared = CHAPTERS[check_known("chapter", chapter, CHAPTERS)]
     for name, value in variables.items():
         if not name.startswith("_") and isinstance(value, LITERALS) and name not in ("In", "Out"):
-            check_known("parameter", name, names)
-    return {name: variables[name] for name in names}
+            check_known("parameter", name, declared)
+    return check(chapter, {name: variables[name] for name in declared if name in variables})
 
 
 def pick_device(device: str) -> str:
@@ -101,11 +103,12 @@ def trained(
     by default). `trainer` goes to :func:`cam_utils.networks.training.train`.
     """
     from cam_utils.networks import models, schedules
+    from cam_utils.networks.checkpoints import read_state
 
     sample = load("val", limit=1)
     schedule = check_known("schedule", schedule or schedule_for(sample.name, head), schedules.SCHEDULES)
     stages = schedules.SCHEDULES[schedule]
-    origin = fingerprint(*models.read_state(weights).values()) if weights not in (None, "imagenet") else weights
+    origin = fingerprint(*read_state(weights).values()) if weights not in (None, "imagenet") else weights
     key = {
         "dataset": sample.name,
         # Digits are generated: a few scenes tell all settings apart. Folders may differ in any image.

@@ -11,7 +11,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "cam_utils"
 GROUND = ("pairs", "maps", "names", "files")
 FLOORS = (*GROUND, "data", "networks", "representative", "methods", "evaluation", "front", "claims")
-BESIDE = ("runs", "plots")  # of notebooks: they may import anything, and floors take them only inside a function
+# Of notebooks: they may import anything, and floors take them only inside a function.
+BESIDE = ("runs", "plots", "parameters", "parameter_kinds", "parameter_rules")
 HEIGHT = {name: max(0, i - len(GROUND) + 1) for i, name in enumerate(FLOORS)}
 
 
@@ -70,6 +71,7 @@ HEAVY = ("torch", "lightning", "sklearn", "pycocotools", "matplotlib", "seaborn"
 # In this order in one process: a line answers for what none before it has brought along.
 LINES = {
     "from cam_utils import files, names": (),
+    "from cam_utils import parameters; parameters.CHAPTERS['sanity_checks']['methods'].check('methods', 'cam')": (),
     "from cam_utils.evaluation import bootstrap": (),
     "from cam_utils.evaluation import results": (),
     "from cam_utils import data": ("torch",),

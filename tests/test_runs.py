@@ -146,11 +146,6 @@ def test_an_installation_without_the_repository_reads_runs_and_says_what_it_lack
     assert [path.name for path in (tmp_path / "site").iterdir()] == ["cam_utils"]
 
 
-def test_parameters_ignore_modules_functions_and_private_names():
-    variables = {"limit": 3, "seed": 0, "_private": 1, "torch": torch, "f": print, "In": [], "Out": {}}
-    assert runs.check_parameters(["limit", "seed"], variables) == {"limit": 3, "seed": 0}
-
-
 def _evaluate_all(dataset, model):
     table = evaluate.evaluate(model, dataset, METHODS, progress=False)
     found = results.aggregate(table, pairs="annotated", metrics=facts.SCORE_METRICS + facts.PIXEL_METRICS)

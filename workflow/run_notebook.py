@@ -1,30 +1,40 @@
 """Run a notebook with other parameters: python -m workflow.run_notebook NOTEBOOK OUT -p name value ...
 
 The executed notebook appears at OUT only when every cell has run. A failed run leaves its notebook in the folder of
-logs, never at OUT, and ends with one line that names the cell and the exception. Values are read as YAML. Relative
-paths, in parameters too, count from the folder the command is given in.
+logs, never at OUT, and ends with one line that names the cell and the exception. Relative paths, in parameters too,
+count from the folder the command is given in.
+
+A value is what the parameter is: a text stays as it is, whatever it looks like (2024-05-01, 4.10, no, ~); a list
+has commas, with brackets or without; null is None where that is allowed, so that a folder of this name is ./null.
+In a notebook of your own the default says what a parameter is. All are checked before anything is written or
+computed; --parameters lists them.
 """
 
 import argparse
+import ast
 import os
 import shutil
 import sys
 import tempfile
+import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import papermill
 import tqdm.auto  # noqa: F401  tqdm reads TQDM_DISABLE when imported; set below, it reaches the kernel only
-import yaml
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from cam_utils import parameters as declared
 from cam_utils.files import fingerprint, written
 from cam_utils.names import check_known
+from cam_utils.parameter_rules import unfit
 from workflow import ROOT, RunFailed
+from workflow.parameter_texts import kinds_of
 
 LOGS = ROOT / "_build" / "logs"
+LONGEST = 220  # bytes of a file's name, to which `written` adds some for a while
 # Where a stream is cut and when a cell began differs between two equal runs.
 CLIENT = {"coalesce_streams": True, "record_timing": False}
 
@@ -39,24 +49,25 @@ def run(
 ) -> Path:
     """Execute `notebook` with `parameters` and return `out`, written whole or not at all; `out` may be `notebook`.
 
-    Raises FileNotFoundError for a missing notebook, ValueError for a parameter that it does not have,
-    RunFailed if a cell raises or the kernel dies, with the notebook, the cell, and where the executed part lies.
+    Raises, before anything is written, FileNotFoundError for a missing notebook, ValueError for a parameter that it
+    does not have, for a wrong value of a chapter of this book and for an `out` that cannot be written; RunFailed if
+    a cell raises or the kernel dies, with the notebook, the cell, and where the executed part lies.
     """
     notebook, out = Path(notebook), Path(out)
-    if not notebook.is_file():
-        raise FileNotFoundError(f"no notebook at {notebook}")
-    known = list(papermill.inspect_notebook(str(notebook)))
-    for name in parameters or {}:
-        check_known("parameter", name, known)
+    check(notebook, parameters or {})
+    if out.is_dir() or len(os.fsencode(out.name)) > LONGEST:
+        raise ValueError(f"expected OUT as a file, of a name up to {LONGEST} bytes, got {out}")
+    if sentence := unfit(out.parent, "OUT's folder"):
+        raise ValueError(sentence)
     logs.mkdir(parents=True, exist_ok=True)
     # Two runs of one notebook may be under way: the name tells their outputs apart.
-    log = logs / f"{out.stem}-{fingerprint(str(out.resolve()))[:8]}.ipynb"
+    log = logs / f"{out.stem[:50]}-{fingerprint(str(out.resolve()))[:8]}.ipynb"
     os.environ["TQDM_DISABLE"] = "1"  # bars on stderr would be stored with the outputs
     try:
         with _kernel_settings() as config:
-            papermill.execute_notebook(
-                str(notebook), str(log), parameters or {}, progress_bar=progress, config=config, **CLIENT
-            )
+            # papermill fills in braces in paths, and takes what begins like an address for one
+            places = [str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, log)]
+            papermill.execute_notebook(*places, parameters or {}, progress_bar=progress, config=config, **CLIENT)
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {' '.join(str(error.evalue).split())}"
         raise RunFailed(f"{notebook} cell {error.exec_count}: {reason} (executed part: {log})") from error
@@ -96,37 +107,101 @@ def _kernel_settings():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def value_of(text: str) -> object:
-    """Return the YAML value of `text`; YAML 1.1 takes 1e-3 for a text, this does not.
+def defaults(notebook: Path) -> dict[str, tuple[object, str]]:
+    """Return a notebook's parameters with their default (None for one that is no literal) and its comment.
 
-    >>> [value_of(text) for text in ("3", "1e-3", "true", "[cam, minmax-cam]", "digits", "null")]
-    [3, 0.001, True, ['cam', 'minmax-cam'], 'digits', None]
+    Raises FileNotFoundError without the notebook, ValueError for a file that is none.
     """
-    value = yaml.safe_load(text)
-    if isinstance(value, str) and text[:1] in "+-.0123456789":
+    if not notebook.is_file():
+        raise FileNotFoundError(f"no notebook at {notebook}")
+    try:
+        found = papermill.inspect_notebook(str(notebook.absolute()).replace("{", "{{").replace("}", "}}"))
+    except Exception as error:  # nbformat and papermill raise many types for a file that is no notebook
+        raise ValueError(f"{notebook} is no notebook: {(str(error) or type(error).__name__)[:200]}") from error
+
+    def value(source: str) -> object:
         try:
-            return float(value)
-        except ValueError:
-            pass
-    return value
+            return ast.literal_eval(source)
+        except (ValueError, SyntaxError):
+            return None
+
+    return {name: (value(facts["default"]), facts["help"]) for name, facts in found.items()}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and run; exits with one line on a wrong parameter, notebook or cell."""
+def check(notebook: Path, parameters: dict) -> None:
+    """Raise ValueError for a parameter that the notebook does not have, and for a chapter's value that is none.
+
+    A chapter, also a copy of one, is known by its parameters. Raises FileNotFoundError as :func:`defaults`.
+    """
+    known = {name: default for name, (default, _) in defaults(notebook).items()}
+    for name in parameters:
+        check_known("parameter", name, known)
+    if chapter := declared.chapter_of(known):
+        declared.check(chapter, known | parameters)
+
+
+def read(notebook: Path, given: list[tuple[str, str]]) -> dict[str, object]:
+    """Return the parameters that texts mean in a notebook; raises ValueError for a text that means none."""
+    known = defaults(notebook)
+    for name, _ in given:
+        check_known("parameter", name, known)
+    kinds = kinds_of({name: default for name, (default, _) in known.items()})
+    return {name: kinds[name].check(name, kinds[name].read(text)) for name, text in given}
+
+
+def described(notebook: Path) -> str:
+    """Return a list of a notebook's parameters: name and default, meaning, what is expected."""
+    known, lines = defaults(notebook), []
+    chapter = declared.CHAPTERS.get(declared.chapter_of(known), {})
+    for name, (default, comment) in known.items():
+        about = [chapter[name].meaning, f"({chapter[name].words})"] if chapter else [comment.lstrip("# ")]
+        lines += [
+            f"{name} = {default!r}",
+            *textwrap.wrap(" ".join(about), 100, initial_indent="    ", subsequent_indent="    "),
+        ]
+    return "\n".join(lines) or f"{notebook} has no parameters: none of its cells has the tag `parameters`"
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of the command line; a value may begin with a dash, which argparse takes for an option."""
     parser = argparse.ArgumentParser(
         prog="python -m workflow.run_notebook",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("notebook", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("-p", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; may be given many times")
+    parser.add_argument("--parameters", action="store_true", help="list the notebook's parameters and run nothing")
     parser.add_argument("--logs", type=Path, default=LOGS, help="where a failed run leaves its notebook")
-    given = parser.parse_args(arguments)
+    rest, values = [], []
+    while arguments:
+        first, *arguments = arguments
+        if first == "--":
+            rest, arguments = [*rest, first, *arguments], []
+        elif first == "-p" and len(arguments) >= 2:
+            values.append((arguments[0], arguments[1]))
+            arguments = arguments[2:]
+        else:
+            rest.append(first)
+    given = parser.parse_args(rest)
+    if given.p:
+        parser.error("expected a name and a value after -p")
+    if given.out is None and not given.parameters:
+        parser.error("expected OUT, the path of the executed notebook")
+    given.p = values
+    return given
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and run; exits with one line on a wrong parameter, notebook or cell."""
+    given = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
-        parameters = {name: value_of(text) for name, text in given.parameters}
-        print(run(given.notebook, given.out, parameters, logs=given.logs))
-    except (FileNotFoundError, ValueError, RunFailed, yaml.YAMLError) as error:
+        if given.parameters:
+            print(described(given.notebook))
+            return
+        print(run(given.notebook, given.out, read(given.notebook, given.p), logs=given.logs))
+    except (FileNotFoundError, ValueError, RunFailed) as error:
         sys.exit(f"run_notebook: {' '.join(str(error).split())}")
 
 

@@ -40,7 +40,7 @@ def test_networks_that_chapters_share_are_trained_once():
     [
         ({"chaptr": "ss_cam"}, "unknown key of a block of runs 'chaptr'; did you mean 'chapter'"),
         ({"chapter": "ss_cam", "over": {"draw": [1]}}, "unknown parameter of ss_cam 'draw'; did you mean 'draws'"),
-        ({"chapter": "ss_cam", "over": {"draws": 1}}, "expected a list of values for draws of ss_cam, got 1"),
+        ({"chapter": "ss_cam", "over": {"draws": 1}}, "expected a list of values for draws of ss_cam, got '1'"),
         ({"chapter": "ss_cams"}, "no notebook notebooks/ss_cams.ipynb"),
         ({"parameters": {}}, "names no chapter"),
         ({"chapter": "ss_cam", "parameters": {"draws": 1}}, "needs a name: list one of them in `over`"),

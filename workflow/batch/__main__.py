@@ -8,6 +8,7 @@ Everything lands in runs/. Kill it at any moment and start it again: finished ru
 """
 
 import argparse
+import base64
 import errno
 import fcntl
 import json
@@ -43,10 +44,10 @@ def missing(job: Job) -> str | None:
         where = f"book/datasets.md says where to get {name} and how to lay it out"
         if root is None:
             return f"no folder of datasets is named for {name}: pass --data FOLDER (make: DATA=FOLDER); {where}"
-        if not any((ROOT / Path(root).expanduser() / mark).exists() for mark in MARKS[name]):
+        if not any(os.path.exists(ROOT / Path(root).expanduser() / mark) for mark in MARKS[name]):
             return f"{root} holds no {MARKS[name][0]}; {where}"
     weights = job.parameters.get("weights")
-    if weights not in (None, "imagenet") and not (ROOT / Path(weights).expanduser()).is_file():
+    if weights not in (None, "imagenet") and not os.path.isfile(ROOT / Path(weights).expanduser()):
         return f"there are no weights at {weights}: a state dict of torchvision, or imagenet to download them"
     return None
 
@@ -93,13 +94,12 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
     """Run the grid's jobs and return Snakemake's exit status; it shares the lock: it may outlive us."""
     names = gpus() if options.profile == "local" else []
     count = len(names) if options.profile == "local" else int(not options.cpu)
-    config = {"grid": str(grid.resolve()), "gpus": count, "skipped": json.dumps(skipped)}
-    if options.data:
-        config["data_root"] = options.data
+    config = {"grid": str(grid.resolve()), "gpus": count, "skipped": skipped, "data_root": options.data}
     snakefile = Path(__file__).with_name("Snakefile")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(root)]
     command += ["--profile", str(PROFILES / options.profile)]
-    command += ["--config", *(f"{key}={value}" for key, value in config.items())]
+    # Snakemake strips quotation marks and reads the rest as YAML: a path must look like nothing that YAML knows.
+    command += ["--config", f"given={base64.b64encode(json.dumps(config).encode()).decode()}"]
     environment = os.environ | {"CAM_UTILS_GPUS": ",".join(names)}
     if options.profile == "local":
         command += ["--resources", f"gpu={count}"]

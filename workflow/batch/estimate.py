@@ -4,6 +4,7 @@ forwards x operations of the network / EFFECTIVE. A training step counts as thre
 the datasets' own counts: read from there, every start would import torch.
 """
 
+from cam_utils import parameters
 from cam_utils.networks.facts import NETWORKS
 
 EFFECTIVE = 20e12  # floating-point operations per second: what a recent GPU reaches on these networks in float32
@@ -56,7 +57,7 @@ def run(job) -> float:
 
 def _minmax_cam(p: dict, dataset: str, images: int, labels: float, macs: float, channels: int) -> float:
     methods = p.get("methods", "cam,grad-cam++,score-cam,minmax-cam,d-minmax-cam")
-    names = [name.strip() for name in (methods.split(",") if isinstance(methods, str) else methods)]
+    names = parameters.CHAPTERS["minmax_cam"]["methods"].check("methods", methods)
     masked = sum({"score-cam": 1, "ss-cam": 11, "ss-cam-mean": 10}.get(name, 0) for name in names)
     per_image = 1 + 4 * labels * len(names) + 2 * channels * masked
     passes = (2 if p.get("head", "both") == "both" else 1) * (2 if dataset == "digits" else 1)
@@ -95,7 +96,9 @@ def _representative_cam(p: dict, dataset: str, images: int, labels: float, macs:
     pairs, of_pair = classes * (classes - 1) / 2, 2 * to_train / classes
     hours += _hours(pairs * (3 * 4 * of_pair + 4 * images), macs)  # about four epochs until the stopping rule
     if dataset != "digits":  # the network of all classes, and the further ones, up to 200 epochs each
-        names = [name.strip() for name in p.get("baselines", "acol,cbam").split(",") if name.strip()]
+        names = parameters.CHAPTERS["representative_cam"]["baselines"].check(
+            "baselines", p.get("baselines", "acol,cbam")
+        )
         every = [macs, *(_macs(FURTHER.get(name, name))[0] for name in names)]
         single = 0.6 * to_train  # images with one label
         hours += sum(_hours(3 * single * 200, each) for each in every)

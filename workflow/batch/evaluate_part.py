@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from cam_utils.parameters import CHAPTERS
 from workflow import ROOT
 from workflow.batch.execute import GPU_LOCKS, device, reported, unchanged
 from workflow.batch.grid import Job, defaults
@@ -24,14 +25,14 @@ def evaluate_part(job: Job, specs: list[dict], part: int) -> int:
     from cam_utils.networks import models
 
     p = defaults(ROOT / job.notebook) | job.parameters
-    methods = p["methods"].split(",") if isinstance(p["methods"], str) else p["methods"]
+    methods = CHAPTERS["minmax_cam"]["methods"].check("methods", p["methods"])
     rows = 0
     for spec in specs:
         images = loader(spec)("val", limit=p["limit"])
         table = evaluate.evaluate(
             models.load_checkpoint(train(spec), images.classes),
             images,
-            [name.strip() for name in methods],
+            methods,
             folder=runs.evaluations(),
             shard=(part, job.shards),
             device=runs.pick_device(p["device"]),

@@ -12,13 +12,16 @@ import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import yaml
 
+from cam_utils import parameters as declared
 from cam_utils.files import files_digest, fingerprint
 from cam_utils.names import check_known
+from cam_utils.parameter_kinds import one_of, refused, text, whole
 from workflow import ROOT
+from workflow.parameter_texts import kinds_of
 
 BLOCK = ("chapter", "notebook", "parameters", "over", "exclude", "overrides", "training", "shards")
 # What a run's results depend on besides its notebook and its parameters. All of the package: figures and verdicts
@@ -28,7 +31,24 @@ INPUTS = (
     # The measured tables that chapters read.
     *("data/results/sscam_imagenet.csv", "data/results/sscam_imagenet.json", "data/results/repcam_digits.csv"),
 )
+TRAINER = {  # `training` of a block: what Lightning's trainer is given
+    "devices": whole(1, 1024),
+    "nodes": whole(1, 10_000),
+    "workers": whole(0, 1024),
+    "strategy": text("a name"),
+    "precision": text("a name"),
+    "accelerator": one_of("cpu", "gpu"),
+}
 BOTH = ("linear", "kernel-usage")  # what minmax_cam calls the head "both"
+
+
+class Texts(yaml.SafeLoader):
+    """Reads YAML whose values are texts, lists and mappings, or None: what a text means, its parameter says."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {
+        first: [(tag, form) for tag, form in known if tag.endswith((":null", ":merge"))]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class Job(NamedTuple):
@@ -70,17 +90,23 @@ def read(path: str | Path, *, data_root: str | None = None) -> Plan:
         known = ", ".join(sorted(p.stem for p in (ROOT / "workflow" / "grids").glob("*.yaml")))
         raise FileNotFoundError(f"no grid at {path} (there are: {known})")
     try:
-        grid = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        grid = yaml.load(path.read_bytes(), Texts)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(grid, dict) or not isinstance(grid.get("runs"), list):
         raise ValueError(f"expected a list `runs` in {path}")
     for key in grid:
         check_known(f"key of {path.name}", key, ("runs", "data_root"))
+    if (root := data_root or grid.get("data_root")) is not None:
+        root = os.path.expanduser(text("the path of a folder").check(f"data_root of {path.name}", root))
     jobs: dict[str, Job] = {}
     trainings: dict[str, dict] = {}
-    for block in grid["runs"]:
-        for job, specs in _expand(block, data_root or grid.get("data_root")):
+    for number, block in enumerate(grid["runs"], start=1):
+        try:
+            found = list(_expand(block, root))
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"{path.name}, block {number} of its runs: {error}") from error
+        for job, specs in found:
             if job.id in jobs:
                 raise ValueError(f"{path.name} has two runs named {job.id}: name what tells them apart in `over`")
             jobs[job.id] = job
@@ -105,52 +131,88 @@ def _worthwhile(plan: Plan) -> Plan:
 
 
 def _expand(block: dict, data_root: str | None) -> Iterator[tuple[Job, dict]]:
-    """Yield the runs of a block, each with the trainings that it waits for."""
-    chapter, notebook, known = _checked(block)
-    over = block.get("over") or {}
-    for values in product(*over.values()):
-        chosen = dict(zip(over, values, strict=True))
-        parameters = (block.get("parameters") or {}) | chosen
-        if any(all(parameters.get(k) == v for k, v in rule.items()) for rule in block.get("exclude") or []):
+    """Yield the runs of a block, each with the trainings that it waits for; raises as :func:`read`."""
+    block = _checked(block)
+    chapter, known, over = block["chapter"], defaults(ROOT / block["notebook"]), block["over"]
+    kinds = kinds_of(known)
+
+    def values(given: dict) -> dict:
+        return {name: _value(kinds[name], name, raw) for name, raw in given.items()}
+
+    fixed, excluded = values(block["parameters"]), [values(rule) for rule in block["exclude"]]
+    overrides = [(values(rule["match"]), values(rule["set"])) for rule in block["overrides"]]
+    for raw in product(*over.values()):
+        chosen = values(dict(zip(over, raw, strict=True)))
+        parameters = fixed | chosen
+        if any(all(parameters.get(k) == v for k, v in rule.items()) for rule in excluded):
             continue
-        for rule in block.get("overrides") or []:
-            if all(parameters.get(k, known.get(k)) == v for k, v in rule["match"].items()):
-                parameters |= rule["set"]
-        if str(parameters.get("weights") or "").startswith("~"):
-            parameters["weights"] = os.path.expanduser(parameters["weights"])
+        for match, change in overrides:
+            if all(parameters.get(k, known.get(k)) == v for k, v in match.items()):
+                parameters |= change
         if data_root and "data_root" in known and (known | parameters).get("dataset") != "digits":
-            parameters["data_root"] = os.path.expanduser(parameters.get("data_root") or data_root)
-        needed = _trainings(chapter, known | parameters, block.get("training") or {})
-        specs = {name_of(spec): spec for spec in needed}
-        name = "-".join([chapter, *(f"s{v}" if k == "seed" else str(v) for k, v in chosen.items())])
+            parameters["data_root"] = parameters.get("data_root") or data_root
+        # A list is spelt as it stands in the grid.
+        spelt = {k: given if isinstance(chosen[k], list) else chosen[k] for k, given in zip(over, raw, strict=True)}
+        name = "-".join([chapter, *(f"s{v}" if k == "seed" else str(v) for k, v in spelt.items())])
         name = re.sub(r"[^\w.+-]+", "_", name)  # it is a folder's name, and part of a command
-        yield Job(name, chapter, notebook, parameters, tuple(specs), int(block.get("shards", 1))), specs
+        complete = known | parameters
+        if kinds is declared.CHAPTERS.get(declared.chapter_of(known)):
+            try:
+                complete = declared.check(declared.chapter_of(known), complete, here=False)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        specs = {name_of(spec): spec for spec in _trainings(chapter, complete, block["training"])}
+        yield Job(name, chapter, block["notebook"], parameters, tuple(specs), block["shards"]), specs
 
 
-def _checked(block: dict) -> tuple[str, str, dict]:
-    """Return a block's chapter, its notebook and that one's default parameters; raises as :func:`read`."""
+def _value(kind: declared.Parameter, name: str, raw: object) -> object:
+    """Return what a value of a grid means; a text in quotation marks may be "null"."""
+    return kind.check(name, None if raw is None else kind.kind.read(raw))
+
+
+def _checked(block: object) -> dict:
+    """Return a block with all of its keys, each of the form that it must have; raises as :func:`read`."""
+    forms = dict.fromkeys(("parameters", "over", "training"), dict) | dict.fromkeys(("exclude", "overrides"), list)
+    if not isinstance(block, dict):
+        raise refused("a block", "a mapping with a chapter", block)
     for key in block:
         check_known("key of a block of runs", key, BLOCK)
     if not (chapter := block.get("chapter")):
         raise ValueError(f"a block of runs names no chapter: {block}")
-    notebook = block.get("notebook", f"notebooks/{chapter}.ipynb")
+    text("a name").check("chapter", chapter)
+    notebook = text("a path").check("notebook", block.get("notebook", f"notebooks/{chapter}.ipynb"))
     if not (ROOT / notebook).is_file():
         raise FileNotFoundError(f"no notebook {notebook} for chapter {chapter}")
     known = defaults(ROOT / notebook)
-    over, fixed = block.get("over") or {}, block.get("parameters") or {}
-    overrides, excluded = block.get("overrides") or [], block.get("exclude") or []
-    if fixed and not over and "notebook" not in block:
+    full = {"chapter": chapter, "notebook": notebook, "shards": whole(1, 10_000).read(block.get("shards", 1))}
+    for key, form in forms.items():
+        full[key] = form() if block.get(key) is None else block[key]
+        if not isinstance(full[key], form):
+            raise refused(f"{key} of {chapter}", "a mapping" if form is dict else "a list", full[key])
+    if full["parameters"] and not full["over"] and "notebook" not in block:
         raise ValueError(f"a run of {chapter} with parameters of its own needs a name: list one of them in `over`")
-    for rule in overrides:
-        if not all(isinstance(rule.get(key), dict) for key in ("match", "set")):
+    for rule in full["overrides"]:
+        if not isinstance(rule, dict) or not all(isinstance(rule.get(key), dict) for key in ("match", "set")):
             raise ValueError(f"expected an override of {chapter} as {{match: {{}}, set: {{}}}}, got {rule}")
-    for names in (over, fixed, *excluded, *(o["match"] for o in overrides), *(o["set"] for o in overrides)):
+    for rule in full["exclude"]:
+        if not isinstance(rule, dict) or not rule:
+            raise refused(f"an entry of exclude of {chapter}", "a mapping of parameters", rule)
+    changes = [rule[key] for rule in full["overrides"] for key in ("match", "set")]
+    for names in (full["over"], full["parameters"], *full["exclude"], *changes):
         for name in names:
             check_known(f"parameter of {chapter}", name, known)
-    for name, values in over.items():
+            if name == "output" and "notebook" not in block:
+                raise ValueError("a grid's runs have folders of their own: leave output out")
+    for name, values in full["over"].items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"expected a list of values for {name} of {chapter}, got {values!r}")
-    return chapter, notebook, known
+    whole(1, 10_000).check(f"shards of {chapter}", full["shards"])
+    if full["shards"] > 1 and chapter != "minmax_cam":
+        raise ValueError(f"expected shards of {chapter} as 1, since only minmax_cam evaluates in parts")
+    for key, raw in full["training"].items():
+        kind = TRAINER[check_known(f"key of training of {chapter}", key, TRAINER)]
+        full["training"][key] = kind.check(f"{key} of training", kind.read(raw))
+    return full
 
 
 def defaults(notebook: Path) -> dict:
