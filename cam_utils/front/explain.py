@@ -1,131 +1,105 @@
 """From a classifier and pictures to maps in one call: :func:`explain`, the front door."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
-from cam_utils import maps
-from cam_utils.front.pictures import letterboxed
-from cam_utils.methods.query import Query, rectified
-from cam_utils.methods.registry import Method, resolved
-from cam_utils.networks.baselines import Normalised
-from cam_utils.networks.capture import capture, default_layer, evaluation_mode
-from cam_utils.networks.models import IMAGENET, Classifier
-from cam_utils.networks.predictions import ACTIVATIONS, predicted, scoring
-from cam_utils.pairs import Pairs, pairs_of
-
-
-class Explanation(NamedTuple):
-    """What :func:`explain` returns: masks in [0, 1] [P, h, w], their pairs, p [B, L], and the layer read."""
-
-    maps: Tensor
-    pairs: Pairs
-    probabilities: Tensor
-    layer: nn.Module
+from cam_utils.front.asked import names_of
+from cam_utils.front.explanation import Explanation
+from cam_utils.front.model_loading import Loaded
+from cam_utils.front.questions import Asking, Source, known, questions
+from cam_utils.methods.registry import Method, name_of, resolved
+from cam_utils.pairs import Pairs
 
 
 def explain(
-    model: nn.Module,
+    model: Loaded | nn.Module,
     images,
     labels=None,
     *,
     method: str | Method = "minmax-grad-cam",
-    layer: nn.Module | None = None,
+    layer: nn.Module | str | Sequence | None = None,
     activation: str | None = None,
     threshold: float = 0.5,
-    size: int = 224,
+    size: int | None = None,
     chunk: int | None = None,
     precision: str = "float32",
+    relu: bool = True,
+    output: str | int | Callable | None = None,
+    target: Callable[[Tensor], Tensor] | None = None,
+    inputs: Sequence | Mapping | None = None,
+    batch_size: int = 16,
+    limit: int | None = None,
+    progress: bool = True,
 ) -> Explanation:
-    """Explain several labels of several images in one call.
+    """Explain several labels of several pictures in one call.
 
-    images: a tensor [B, 3, h, w] as the model expects it, or a PIL image, a path, or a list of these (letterboxed
-    to `size` and normalised as torchvision's networks, or as the model's own `preprocess`, expect).
-    labels: per image an index or a list of indices, or a boolean tensor [B, L]; None explains what the model
-    predicts: with "sigmoid" all with p > `threshold`, or the most probable; with "softmax" the most probable.
+    model: what :func:`cam_utils.load_model` returns, or any classifier of yours.
+    images: a picture (path, PIL image, uint8 array), a folder, or a list of pictures: letterboxed to `size` pixels
+    and normalised as the model expects; or a tensor [B, C, h, w] that is prepared already. Files of a folder that
+    cannot be read are left out, and `skipped` of the result says why.
+    labels: names or indices. One, or for one picture and for a folder a list of them, holds for every picture;
+    else a list with an item, or a list of labels, for each picture; or rows of zeros and ones [B, L]; or {file
+    name: labels}. None: what the model predicts, with "sigmoid" all labels with p > `threshold`, or the most probable.
     method: a name of :data:`cam_utils.methods.registry.METHODS`, one with options (`registry.method("ss-cam",
     draws=4)`), or a callable of your own.
-    activation: "sigmoid" (default for the book's classifiers) or "softmax" (default for others).
-    layer: the module whose activations are read; None: :func:`cam_utils.networks.capture.default_layer`.
+    layer: the layer that is read: a module, its name, or a list of them, whose maps are averaged; None: the last
+    one with a map, see :func:`cam_utils.networks.layers.last_spatial_layer`.
+    activation: "sigmoid" (default for the book's classifiers and for one logit) or "softmax" (for others).
+    size: side of the square that the model sees, in pixels; None: the model's own. limit: pictures to read.
     chunk, precision: masked images per forward of Score-CAM and SS-CAM (None: what suits the device), and whether
     these run in "float32" or, approximately, in "bfloat16".
+    relu: False gives signed maps in [-1, 1], negative where the picture speaks against the label.
+    output: where the logits are in what the model returns (a key, an index, a callable). target: a callable from
+    the logits [B, L] to what is explained instead, [B] or [B, T]: `lambda s: -s` asks what speaks against a label.
+    inputs: what the model takes besides the images, a tuple or {name: value}; see
+    :class:`cam_utils.networks.answers.Answers`.
+    batch_size: images per forward. progress: show a bar where there are more.
 
-    Raises ValueError for an unknown method, wrong shapes, NaN images, labels out of range or none to explain,
-    and for a head that the method cannot use.
+    Raises ValueError, in one sentence, for what cannot be explained: an unknown method, label or layer, wrong
+    shapes, NaN in images or network, a head that the method cannot use; OSError for a picture that cannot be read.
 
-    >>> from cam_utils.networks import models
-    >>> found = explain(models.build("digits", 10), torch.rand(2, 3, 96, 96), [[3, 5], 1])
-    >>> found.maps.shape, found.pairs.label.tolist()
-    (torch.Size([3, 96, 96]), [3, 5, 1])
+    >>> import cam_utils
+    >>> from PIL import Image
+    >>> photo = Image.new("RGB", (64, 48), "green")
+    >>> found = explain(cam_utils.load_model("digits"), photo, [5, 3])
+    >>> [(each.name, tuple(each.map.shape)) for each in found]
+    [('5', (48, 64)), ('3', (48, 64))]
     """
     if not isinstance(method, str) and not callable(method):
         raise ValueError(f"expected one method, a name or a callable, got {method!r}")
-    ((name, function),) = resolved(method).items()
-    images = _as_tensor(model, images, size)
-    kind = activation or default_activation(model)
-    score = scoring(model, kind, precision)
-    # Convolutions of a whole network run up to twice as fast in this order of memory.
-    images = images.to(next(model.parameters()).device, memory_format=torch.channels_last)
-    layer = default_layer(model, images) if layer is None else layer
-    captured = capture(model, images, layer, grads=True)
-    height, width = captured.activations.shape[-2:]
-    if height > images.shape[-2] or width > images.shape[-1] or min(height, width) < 2:
-        raise ValueError(
-            f"expected activations (B,K,H,W) with channels first, got {tuple(captured.activations.shape)} from "
-            f"{type(layer).__name__} for images {tuple(images.shape)}: pass layer= one with a spatial map"
-        )
-    p = ACTIVATIONS[kind](captured.logits.detach())
-    pairs = pairs_of(_present(labels, p, kind, threshold))
-    with evaluation_mode(model):
-        raw = rectified(function(Query(model, images, captured, pairs, layer, score, chunk)), name, pairs)
-    return Explanation(maps.masks(raw, images.shape[-2:]), pairs, p, layer)
+    resolved(method)  # an unknown one is refused before the model runs
+    source = Source(known(model), images, size, limit)
+    asking = Asking(labels, layer, activation, threshold, chunk, precision, relu, output, target, inputs)
+    masks, pairs, probabilities, layers = [], [], [], []
+    bar = tqdm(total=len(source.all_names), desc="explain", unit="picture", disable=not progress or None, delay=2)
+    with bar:
+        for question in questions(source, asking, batch_size):
+            masks.append(question.answer(method))
+            pairs.append(question.pairs_of_all())
+            probabilities.append(question.probabilities)
+            layers = [query.layer for query in question.queries]
+            bar.update(len(question.probabilities))
+    p = torch.cat(probabilities)
+    return Explanation(
+        torch.cat(masks),
+        Pairs(*(torch.cat([getattr(each, name) for each in pairs]) for name in ("image", "label", "group"))),
+        p,
+        layers[0] if len(layers) == 1 else layers,
+        method if isinstance(method, str) else name_of(method),
+        source.pictures,
+        label_names(p.shape[1], source.loaded.classes, target),
+        source.stems,
+        source.skipped,
+        signed=not relu,
+    )
 
 
-def default_activation(model: nn.Module) -> str:
-    """Return how a model's logits become probabilities unless it is said: sigmoid for the book's, else softmax."""
-    return "sigmoid" if isinstance(model, Classifier) else "softmax"
-
-
-def _as_tensor(model: nn.Module, images, size: int) -> Tensor:
-    if not isinstance(images, Tensor):
-        pixels = torch.stack(
-            [letterboxed(one, size) for one in (images if isinstance(images, list | tuple) else [images])]
-        )
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
-        images = model.preprocess(pixels) if isinstance(model, Normalised) else (pixels - mean) / std
-    if images.dim() != 4 or not images.is_floating_point():
-        raise ValueError(f"expected float images (B,3,h,w), got {images.dtype} {tuple(images.shape)}")
-    # The sum of finite images may overflow in half precision: only the look at every number decides.
-    broken = [] if images.sum().isfinite() else (~images.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
-    if broken:
-        raise ValueError(f"images must be finite numbers, but image {broken[0]} of the batch has NaN or infinity")
-    return images
-
-
-def _present(labels, p: Tensor, kind: str, threshold: float) -> Tensor:
-    """Return the sets of labels to explain as a boolean tensor [B, L]."""
-    count = p.shape[1]
-    if labels is None:
-        return predicted(p, kind, threshold=threshold, at_least_one=True)
-    if isinstance(labels, Tensor) and labels.dtype == torch.bool:
-        if labels.shape != p.shape:
-            raise ValueError(f"expected labels (B,L) = {tuple(p.shape)}, got {tuple(labels.shape)}")
-        rows = [row.nonzero()[:, 0].tolist() for row in labels]
-    else:
-        try:
-            rows = [[int(row)] if not hasattr(row, "__len__") else [int(c) for c in row] for row in labels]
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"expected per image an index or a list of indices of labels, got {labels!r}"
-            ) from error
-    if len(rows) != len(p):
-        raise ValueError(f"expected one list of labels for each of the {len(p)} images, got {len(rows)}")
-    present = torch.zeros_like(p, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        if not row:
-            raise ValueError(f"image {i} has an empty set of labels: nothing to explain")
-        if not all(0 <= c < count for c in row):
-            raise ValueError(f"expected labels in 0..{count - 1} for image {i}, got {row}")
-        present[i, row] = True
-    return present
+def label_names(outputs: int, classes: Sequence[str] | None, target: Callable | None = None) -> tuple[str, ...]:
+    """Return the names of what is explained: the classes, or of a target that is none of them its own name."""
+    if target is not None and (classes is None or len(classes) != outputs):
+        name = getattr(target, "__name__", "target").replace("<lambda>", "target")
+        return (name,) if outputs == 1 else tuple(f"{name} {i}" for i in range(outputs))
+    return names_of(outputs, classes)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from cam_utils.names import check_known
-from cam_utils.networks.capture import capture_layers, evaluation_mode, hooked, modules_of, run_in_order
-from cam_utils.networks.layouts import Layout, layout_of, order_of
+from cam_utils.networks.capture import capture_layers, evaluation_mode, hooked, modules_of, run_from, run_in_order
+from cam_utils.networks.layouts import Layout, layout_of, order_of, remember
 
 MOST_NORMS = 8  # from the end: a class token reads the patches in the last block, or in the last two
 
@@ -50,6 +50,8 @@ def mapped_layers(model: nn.Module, images: Tensor) -> list[Mapped]:
         # Attention's weights [B, heads, N, N] and its parts [B, heads, N, d] are no maps, whatever their shape.
         elif tokens and layout.kind == "first" and layout.grid[0] == tokens:
             return
+        if own is None:
+            remember(module, layout.kind)
         found.append(Mapped(module, layout))
 
     def forget():
@@ -74,12 +76,21 @@ def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
             f"no layer of {type(model).__name__} has activations (B,K,H,W) with more than one pixel, or tokens of "
             "such a grid"
         )
-    tokens = [each.layout.kind in ("tokens", "sequence") for each in found]
-    if not tokens[-1] or 2 * sum(tokens) <= len(found):  # a few tokens behind convolutions: attention that pools
-        return [each.layer for each, is_tokens in zip(found, tokens, strict=True) if not is_tokens][-1]
-    norms = [each.layer for each in found if "norm" in type(each.layer).__name__.lower()]
-    for candidates in (norms, [each.layer for each in found]):
-        layer = _last_that_counts(model, images, candidates[-MOST_NORMS:])
+    grids = [each.layer for each in found if each.layout.kind in ("first", "last")]
+    if len(grids) == len(found):
+        return grids[-1]
+    # Norms that stand alone: what attention and its MLP compute inside says less than what they are given.
+    norms = [
+        each
+        for each in found
+        if "norm" in type(each.layer).__name__.lower()
+        and not [*each.layer.children()]
+        and each.layout.kind != "first"
+    ]
+    # A few tokens behind convolutions are attention that pools.
+    last = grids[-1:] if found[-1].layer in grids or 2 * len(grids) >= len(found) else []
+    for candidates in (last, [each.layer for each in norms], [each.layer for each in found]):
+        layer = _last_that_counts(model, images[:1], candidates[-MOST_NORMS:])
         if layer is not None:
             return layer
     raise ValueError(f"no logit of {type(model).__name__} depends on the map of any of its last layers")
@@ -89,12 +100,18 @@ def _last_that_counts(model: nn.Module, images: Tensor, layers: Sequence[nn.Modu
     """Return the last of the layers whose map the logits depend on."""
     if not layers:
         return None
-    logits, maps = capture_layers(model, images[:1], layers)
+    logits, maps = capture_layers(model, images, layers)
     with torch.enable_grad():
-        value = logits.float().logsumexp(1).sum()
+        value = logits.float().square().sum()
     grads = torch.autograd.grad(value, maps, allow_unused=True)
     counts = [layer for layer, grad in zip(layers, grads, strict=True) if grad is not None and bool(grad.any())]
-    return counts[-1] if counts else None
+    if counts:
+        return counts[-1]
+    # The weights of an untrained head may all be zero, but what it is given reaches the logits: 0 * NaN is NaN.
+    for layer, each in zip(reversed(layers), reversed(maps), strict=True):
+        if run_from(model, layer, images, torch.full_like(each, torch.nan)).isnan().any():
+            return layer
+    return None
 
 
 _LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward

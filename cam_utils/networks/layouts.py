@@ -7,6 +7,7 @@ Convolutional networks give [B, K, H, W]; Swin and ConvNeXt inside [B, H, W, K];
 
 from dataclasses import dataclass
 from math import sqrt
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, cat, nn
 
@@ -65,12 +66,23 @@ class Layout:
         return cat([output[:, : self.prefix], patches], 1)
 
 
+_KNOWN: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # of layers that do not tell: what came before them
+
+
+def remember(layer: nn.Module, kind: str) -> None:
+    """Keep where the channels of a layer are, such as a ReLU's, which follow those of what it is given."""
+    if kind in ("first", "last"):
+        _KNOWN[layer] = kind
+
+
 def order_of(layer: nn.Module) -> str | None:
     """Return "first" or "last" after the last part of a layer that tells where its channels are, else None.
 
     >>> order_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())), order_of(nn.LayerNorm(4)), order_of(nn.ReLU())
     ('first', 'last', None)
     """
+    if layer in _KNOWN:
+        return _KNOWN[layer]
     for part in reversed(list(layer.modules())):
         if isinstance(part, _FIRST):
             return "first"
@@ -82,9 +94,9 @@ def order_of(layer: nn.Module) -> str | None:
 def layout_of(output: object, images: Tensor, order: str | None = None) -> Layout | None:
     """Return how a layer's output for images [B, C, h, w] holds a map of more than one pixel, or None.
 
-    A map has the proportions of the images, or what convolutions without padding leave of them. order: "first" or
-    "last" decides where both readings fit, and where the proportions are lost (as strides of two sizes do).
-    Attention's [B, heads, N, d] has other proportions.
+    A map has the proportions of the images; attention's [B, heads, N, d] has others. order: "first" or "last"
+    decides where both readings fit, and "first" where neither does: convolutions without padding, or with strides
+    of two sizes, lose the proportions.
 
     >>> import torch
     >>> images = torch.zeros(1, 3, 48, 64)
@@ -112,12 +124,11 @@ def _of_grid(output: Tensor, images: Tensor, order: str | None) -> Layout | None
     grids = {"first": tuple(output.shape[2:]), "last": tuple(output.shape[1:3])}
     grids = {kind: grid for kind, grid in grids.items() if min(grid) > 0 and grid[0] * grid[1] > 1}
     fitting = [kind for kind, grid in grids.items() if _proportional(grid, images)]
-    if not fitting:
-        fitting = [kind for kind, grid in grids.items() if _unpadded(grid, images)]
     if len(fitting) != 1:
-        # By strides of two sizes a map may have any proportions, but it is never larger than the image.
-        inside = order in grids and all(a <= b for a, b in zip(grids[order], images.shape[-2:], strict=True))
-        fitting = [order] if inside else fitting
+        # A convolution's map may have any proportions, but it is not larger than the image.
+        strided = order == "first" and order in grids
+        inside = strided and all(a <= b for a, b in zip(grids[order], images.shape[-2:], strict=True))
+        fitting = [order] if order in fitting or inside else fitting
     return Layout(fitting[0], grids[fitting[0]]) if fitting else None
 
 
@@ -126,20 +137,14 @@ def _proportional(grid: tuple[int, int], images: Tensor) -> bool:
     return abs(h * width - w * height) <= height + width  # each side may be rounded by one
 
 
-def _unpadded(grid: tuple[int, int], images: Tensor) -> bool:
-    """Return whether one stride and one border of equal width on all sides lead from the images to the grid."""
-    (h, w), (height, width) = grid, images.shape[-2:]
-    if (h - w) * (height - width) <= 0:
-        return False
-    stride = (height - width) / (h - w)
-    return stride >= 1 and height - h * stride >= -stride
-
-
 def _grid_of(count: int, images: Tensor) -> tuple[int, int] | None:
     """Return the grid of `count` patches with the images' proportions, None if there is none."""
     height, width = images.shape[-2:]
     rows = round(sqrt(max(count, 0) * height / width))
     if rows < 1 or count < 2 or count % rows:
         return None
-    grid = (rows, count // rows)
-    return grid if _proportional(grid, images) else None
+    columns = count // rows
+    # A patch's side that gives both numbers, whether the last patches are left out or filled up.
+    whole = max(height / (rows + 1), width / (columns + 1)) < min(height / rows, width / columns)
+    filled = max(height / rows, width / columns) < min(height / max(rows - 1, 0.5), width / max(columns - 1, 0.5))
+    return (rows, columns) if whole or filled else None

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 from cam_utils.front import model_loading
 from cam_utils.front.explain import explain
 from cam_utils.methods import query, registry
-from cam_utils.networks import capture
+from cam_utils.networks import layers
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,7 @@ def test_one_rule_finds_the_layer_of_features_with_channels_last(photo):
     found = explain(network, photo, [[1]])
     name, layer = model_loading.find_layer(network, torch.zeros(1, 3, 224, 224))
     assert found.layer is layer is network.permute and name == "permute"
-    with pytest.raises(ValueError, match=r"with channels first, got \(1, 7, 7, 768"):
-        explain(network, photo, [[1]], layer=network.features)
+    assert explain(network, photo, [[1]], layer=network.features).maps.shape == (1, 224, 224)
 
 
 def test_with_no_label_above_the_threshold_the_most_probable_is_explained(model):
@@ -91,11 +90,11 @@ def test_bad_input_to_explain_is_named(model, photo, tmp_path):
             "unknown method 'min-max-cam'; did you mean 'minmax-cam'",
         ),
         ((broken, [[1], [2]]), {}, "image 1 of the batch has NaN"),
-        ((images[0], [[1]]), {}, r"expected float images \(B,3,h,w\), got torch.float32 \(3, 96, 96\)"),
+        ((images[0], [[1]]), {}, r"expected float images \(B,C,h,w\), got torch.float32 \(3, 96, 96\)"),
         ((images, [[1], []]), {}, "image 1 has an empty set of labels"),
         ((images, [[1]]), {}, "one list of labels for each of the 2 images, got 1"),
         ((images, [[1], [10]]), {}, r"expected labels in 0..9 for image 1, got \[10\]"),
-        ((images, torch.ones(2, 3, dtype=torch.bool)), {}, r"expected labels \(B,L\) = \(2, 10\), got \(2, 3\)"),
+        ((images, torch.ones(2, 3, dtype=torch.bool)), {}, r"a row of 10 zeros and ones for image 0, got .True, True, True"),
         ((images, [[1], [2]]), {"method": ["cam", "grad-cam"]}, "expected one method, a name or a callable, got"),
         ((images, [[1], [2]]), {"activation": "sigmod"}, "unknown activation 'sigmod'; did you mean 'sigmoid'"),
     ]
@@ -109,9 +108,9 @@ def test_bad_input_to_explain_is_named(model, photo, tmp_path):
     (tmp_path / "truncated.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:9000])
     with pytest.raises(OSError, match=r"truncated\.jpg cannot be read as an image"):
         explain(model, tmp_path / "truncated.jpg", [[1]])
-    with pytest.raises(ValueError, match=r"expected a tensor \(B,3,h,w\), PIL images or paths, got ndarray"):
+    with pytest.raises(ValueError, match="uint8"):
         explain(model, np.zeros((3, 96, 96)), [[1]])
-    with pytest.raises(ValueError, match=r"an index or a list of indices of labels, got \[\['dog'\]\]"):
+    with pytest.raises(ValueError, match=r"names of the model's labels are not known: give indices for \['dog'\]"):
         explain(model, photo, [["dog"]])
     with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
         explain(model, tmp_path / "none.jpg", [[1]])
@@ -145,5 +144,5 @@ def test_the_closed_forms_of_a_linear_head_equal_the_backward(photo, method, mon
 def test_the_layer_is_looked_for_once_per_model(photo, monkeypatch):
     network = torchvision.models.resnet18(weights=None).eval()
     first = explain(network, photo, [[3]]).layer
-    monkeypatch.setattr(capture, "last_spatial_layer", lambda *_: pytest.fail("looked for again"))
+    monkeypatch.setattr(layers, "last_spatial_layer", lambda *_: pytest.fail("looked for again"))
     assert explain(network, photo, [[3]]).layer is first is network.layer4
