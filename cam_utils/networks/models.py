@@ -5,7 +5,6 @@ Every classifier here ends in the form that CAM needs: the target activations A 
 """
 
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,9 @@ from torch import Tensor, nn
 from cam_utils.files import written
 from cam_utils.names import check_known
 from cam_utils.networks.baselines import CBAM, ACoL, Normalised, with_cbam, with_dense_pools
+from cam_utils.networks.checkpoints import fill, filled
 from cam_utils.networks.facts import NETWORKS
+from cam_utils.networks.weight_files import read
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of the RGB input in [0, 1]
 HALF = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # the digits network has no pretrained input convention
@@ -103,7 +104,10 @@ ACOL = {
 
 
 class Classifier(Normalised):
-    """features -> GAP -> dropout -> head; logits [B, L] for images [B, 3, h, w] from :meth:`preprocess`."""
+    """features -> GAP -> dropout -> head; logits [B, L].
+
+    The images [B, 3, h, w] are those that :meth:`Normalised.preprocess` returns.
+    """
 
     def __init__(self, features: nn.Module, head: LinearHead, *, normalisation, dropout: float = 0.0) -> None:
         super().__init__(normalisation)
@@ -221,52 +225,7 @@ def _start(features: nn.Module, name: str, weights: str | Path | None) -> None:
             f"the {name} network has no pretrained backbone: pass weights=None, or a checkpoint's path"
         )
     if weights is not None:
-        state = read_state(weights)
-        own = {key.removeprefix("features."): v for key, v in state.items() if key.startswith("features.")}
-        try:
-            features.load_state_dict(own)
-        except RuntimeError as error:
-            raise ValueError(f"{weights} does not fit the features of {name}: {error}") from error
-
-
-def filled(builder: str, weights: str | Path | None) -> nn.Module:
-    """Return a torchvision network with the weights named, random ones for None."""
-    net = torchvision.models.get_model(builder, weights=None)
-    if weights == "imagenet":
-        try:
-            state = torchvision.models.get_model_weights(builder)["IMAGENET1K_V1"].get_state_dict(progress=False)
-        except (URLError, OSError) as error:
-            raise ConnectionError(
-                f"the ImageNet weights of {builder} could not be downloaded ({error}); without a network pass "
-                f"weights=<path of a torchvision.models.{builder} state dict>, or weights=None for random ones"
-            ) from error
-        net.load_state_dict(state)
-    elif weights is not None:
-        try:
-            net.load_state_dict(read(weights))
-        except RuntimeError as error:
-            raise ValueError(f"{weights} is not a state dict of torchvision.models.{builder}: {error}") from error
-    return net
-
-
-def read(path: str | Path) -> dict:
-    """Return what a .pt/.pth file holds (tensors and plain values only: nothing in it is executed).
-
-    Raises FileNotFoundError if it does not exist, ValueError if it cannot be read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for a damaged file
-        raise ValueError(f"{path} is damaged or no PyTorch file: {str(error).splitlines()[0]}") from error
-
-
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Return the state dict in a file: of a checkpoint of this book its model's, else what the file holds."""
-    saved = read(path)
-    return saved["state"] if isinstance(saved, dict) and "state" in saved else saved
+        fill(features, weights, f"the features of {name}")
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, *, name: str, head: str, classes, **facts) -> None:
@@ -277,15 +236,30 @@ def save_checkpoint(path: str | Path, model: nn.Module, *, name: str, head: str,
 
 
 def load_checkpoint(path: str | Path, classes=None) -> Classifier | ACoL:
-    """Return the model of a checkpoint; with `classes`, refuse one that was trained for others (ValueError)."""
+    """Return the model of a checkpoint of this book; with `classes`, refuse one that was trained for others.
+
+    Raises ValueError for this, for another file and for one whose parts do not fit together; and as
+    :func:`cam_utils.networks.weight_files.read`.
+    """
     saved = read(path)
-    if not isinstance(saved, dict) or not {"name", "head", "classes", "state"} <= saved.keys():
+    if not is_checkpoint(saved):
         raise ValueError(f"{path} is no checkpoint of this book (expected name, head, classes and state in it)")
     if classes is not None and list(classes) != saved["classes"]:
         raise ValueError(
             f"{path} was trained for {len(saved['classes'])} classes ({', '.join(saved['classes'][:3])}, ...), "
             f"but the dataset has {len(classes)} ({', '.join(list(classes)[:3])}, ...)"
         )
-    model = build(saved["name"], len(saved["classes"]), head=saved["head"])
-    model.load_state_dict(saved["state"])
+    try:
+        model = build(saved["name"], len(saved["classes"]), head=saved["head"])
+    except ValueError as error:
+        raise ValueError(f"{path} is of no network of this book: {error}") from error
+    fill(model, {"state": saved["state"]}, f"the network {saved['name']} of {path}")
     return model.eval()
+
+
+def is_checkpoint(saved: object) -> bool:
+    """Return whether this is what :func:`save_checkpoint` writes."""
+    if not isinstance(saved, dict) or not {"name", "head", "classes", "state"} <= saved.keys():
+        return False
+    names = saved["classes"]
+    return isinstance(saved["state"], dict) and isinstance(names, list) and all(isinstance(n, str) for n in names)
