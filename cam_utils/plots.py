@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cam_utils.data import Batch
+from cam_utils.front.file_names import printable
 
 MAP_COLOURS = "magma"  # perceptually even, and readable in grey and by colour-blind readers
+SIGNED_COLOURS = "RdBu_r"  # red for, blue against
 MARKERS = "osD^vPX<>*"  # a second sign beside the colour of a group, for print in grey
 
 
@@ -45,8 +47,10 @@ def map_colours() -> list[str]:
     return [to_hex(colour) for colour in plt.colormaps[MAP_COLOURS](range(256))]
 
 
-def coloured(mask: Tensor) -> np.ndarray:
-    """Return the colours of a map [h, w] in [0, 1] as RGB in [0, 1], [h, w, 3]."""
+def coloured(mask: Tensor, *, signed: bool = False) -> np.ndarray:
+    """Return the colours of a map [h, w] in [0, 1], signed: in [-1, 1], as RGB in [0, 1], [h, w, 3]."""
+    if signed:
+        return plt.get_cmap(SIGNED_COLOURS)((mask.numpy() + 1) / 2)[..., :3]
     return plt.get_cmap(MAP_COLOURS)(mask.numpy())[..., :3]
 
 
@@ -75,14 +79,14 @@ def map_grid(
     figure, grid = plt.subplots(rows, width, figsize=(1.15 * width, 1.22 * rows), squeeze=False)
     for r, (image, name) in enumerate(zip(images, names, strict=True)):
         overlay(grid[r, 0], image)
-        grid[r, 0].set_ylabel(name, fontsize=8)
+        grid[r, 0].set_ylabel(_shown(name), fontsize=8, parse_math=False)
         for c, (method, maps) in enumerate(columns.items(), start=1):
             if masked is None:
                 overlay(grid[r, c], image, maps[r])
             else:
                 overlay(grid[r, c], masked + (image - masked) * maps[r])
             if r == 0:
-                grid[0, c].set_title(method)
+                grid[0, c].set_title(_shown(method), parse_math=False)
         for axes in grid[r] if outlines is not None and outlines[r] is not None else ():
             for colour, line in (("black", 1.4), ("cyan", 0.6)):  # the dark rim shows cyan on white, also in grey
                 axes.contour(outlines[r].numpy().astype(float), levels=[0.5], colors=colour, linewidths=line)
@@ -161,8 +165,13 @@ def picture_row(images: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     figure, axes = plt.subplots(1, len(images), figsize=(1.3 * len(images), 1.55), squeeze=False)
     for one, image, title in zip(axes[0], images, titles, strict=True):
         overlay(one, image)
-        one.set_title("\n".join(textwrap.wrap(title, 18)))
+        one.set_title("\n".join(textwrap.wrap(_shown(title), 18)), parse_math=False)
     return figure
+
+
+def _shown(text: str) -> str:
+    """Return names of files and classes as they can be drawn, line by line."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def outline(batch: Batch, image: int, label: int) -> Tensor | None:

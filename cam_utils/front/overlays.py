@@ -1,18 +1,21 @@
 """Maps in the frame of the picture that they explain: overlays as files, and scores of one picture's maps."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from cam_utils.data.sizing import letterbox, unfit
 from cam_utils.evaluation import metrics
+from cam_utils.files import written
 from cam_utils.front.explain import Explanation
-from cam_utils.front.pictures import blend, stems, upright
+from cam_utils.front.file_names import distinct, label_name, method_name, printable
+from cam_utils.front.pictures import blend, pictures_in, smaller
+from cam_utils.names import check_count
 
 
 def save_overlays(
@@ -21,55 +24,82 @@ def save_overlays(
     folder: str | Path,
     *,
     method: str,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | Mapping[int, str] | None = None,
     names: Sequence[str] | None = None,
     longest: int | None = 1024,
     opacity: float = 0.6,
+    signed: bool = False,
 ) -> list[Path]:
     """Write each map over its picture, in the picture's own frame, and return the files, one per pair.
 
-    found, images: what :func:`cam_utils.front.explain.explain` returned, and the pictures (paths or PIL images,
-    one or a list). A file is named `<picture>_<index>-<class>_<method>.jpg`: `names` replaces the pictures' names,
-    and without `classes` the index stands alone. longest: larger pictures are made smaller, to so many pixels on
-    their longer side (None: never).
+    found, images: what :func:`cam_utils.front.explain.explain` returned, and the pictures as
+    :func:`cam_utils.front.pictures.pictures_in` takes them. A file is named
+    `<picture>_<index>-<class>_<method>.jpg`: `names` replaces the pictures' names, and without `classes` the index
+    stands alone. Whatever the names hold, the files' names are such as every system takes, and all different.
+    longest: larger pictures are made smaller, to so many pixels on their longer side (None: never). signed: the
+    maps are in [-1, 1].
 
-    Raises ValueError if the pictures are not those of the maps or `names` are not one for each, and as
-    :func:`cam_utils.front.pictures.upright`.
+    Raises ValueError if the pictures are not those of the maps or `names` are not one for each, OSError for a
+    folder that cannot be written to, and as :func:`cam_utils.front.pictures.upright`.
     """
-    images = list(images) if isinstance(images, list | tuple) else [images]
-    if len(images) != len(found.probabilities):
-        raise ValueError(f"expected the {len(found.probabilities)} pictures that were explained, got {len(images)}")
-    if names is None:
-        known = all(not isinstance(image, Image.Image) for image in images)
-        names = stems([Path(image) for image in images]) if known else [f"image-{i}" for i in range(len(images))]
-    if len(names) != len(images) or len(set(names)) < len(names):
-        raise ValueError(f"expected a name of its own for each of {len(images)} pictures, got {list(names)}")
-    folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for i, image in enumerate(images):
+    brought = pictures_in(images)
+    if len(brought.images) != len(found.probabilities):
+        raise ValueError(
+            f"expected the {len(found.probabilities)} pictures that were explained, got {len(brought.images)}"
+        )
+    if names is not None and (len(names) != len(brought.images) or len(set(names)) < len(names)):
+        raise ValueError(
+            f"expected a name of its own for each of {len(brought.images)} pictures, got {list(names)}"
+        )
+    own = brought.stems if names is None else distinct([[name, f"{name}-{i}"] for i, name in enumerate(names)])
+    parts = [label_name(label, classes) for label in found.pairs.label.tolist()]
+    folder = _made(Path(folder).expanduser())
+    if longest is not None:
+        check_count("longest", longest, " of pixels")
+    files: list[Path] = []
+    for i, image in enumerate(brought.images):
         rows = (found.pairs.image == i).nonzero()[:, 0].tolist()
         if not rows:
             continue
-        picture = to_pil_image(upright(image))
-        if longest is not None:
-            picture.thumbnail((longest, longest))
-        shown = pil_to_tensor(picture).float() / 255
-        for row, mask in zip(rows, unfit(found.maps[rows].cpu(), *shown.shape[-2:]), strict=True):
-            name = f"{names[i]}_{label_name(int(found.pairs.label[row]), classes)}_{method}.jpg"
-            Image.fromarray(blend(shown, mask, opacity)).save(folder / name, quality=92)
-            written.append(folder / name)
-    return written
+        shown = smaller(image, lambda height, width: _within(height, width, longest))
+        for row in rows:  # one after the other: a map may be as large as the picture
+            mask = unfit(found.maps[row : row + 1].cpu(), *shown.shape[-2:])[0]
+            file = folder / f"{own[i]}_{parts[row]}_{method_name(method)}.jpg"
+            number = count(2)
+            while file in files:  # a label that is explained twice
+                file = folder / f"{own[i]}_{parts[row]}_{method_name(method)}-{next(number)}.jpg"
+            _save(blend(shown, mask, opacity, signed=signed), file)
+            files.append(file)
+    return files
 
 
-def label_name(index: int, classes: Sequence[str] | None = None) -> str:
-    """Return a label as a part of a file's name: its index, and its class in letters that every system takes.
+def _within(height: int, width: int, longest: int | None) -> tuple[int, int]:
+    """Return the size of a picture of at most `longest` pixels.
 
-    >>> label_name(281, {281: "tabby, tabby cat"}), label_name(3, "0123"), label_name(3)
-    ('281-tabby-tabby-cat', '3', '3')
+    >>> _within(300, 400, 200), _within(300, 400, None), _within(1, 4000, 200)
+    ((150, 200), (300, 400), (1, 200))
     """
-    name = re.sub(r"[^\w]+", "-", str(classes[index])).strip("-") if classes is not None else ""
-    return str(index) if name in ("", str(index)) else f"{index}-{name}"
+    scale = min(1.0, (longest or max(height, width)) / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        there = "it is a file" if folder.is_file() else getattr(error, "strerror", None) or str(error)
+        raise OSError(f"cannot make the folder of overlays {printable(folder)}: {there}") from error
+    return folder
+
+
+def _save(pixels: np.ndarray, file: Path) -> None:
+    try:
+        with written(file) as partial:
+            Image.fromarray(pixels).save(partial, format="JPEG", quality=92)
+    except OSError as error:
+        raise OSError(
+            f"cannot write the overlay {file.name} to {printable(file.parent)}: {error.strerror or error}"
+        ) from error
 
 
 @torch.no_grad()
