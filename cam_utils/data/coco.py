@@ -40,7 +40,7 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     paths = [folder / entry["file_name"] for entry in entries]
     classes, told = found.categories.values(), partial(_known, anns)
     objects = [[index[ann["category_id"]] for ann in each] for each in anns]
-    annotate = partial(_annotate, entries, anns, objects, paths)
+    annotate = partial(_annotate, file.name, entries, anns, objects, paths)
     return Pictures(name, split, paths, classes, objects, annotate, known=told, has_masks=True, **square)
 
 
@@ -50,13 +50,13 @@ def _known(anns: list[list[dict]], i: int) -> list:
 
 
 def _annotate(
-    entries: list[dict], anns: list[list[dict]], objects: list[list[int]], paths: list[Path],
+    listed: str, entries: list[dict], anns: list[list[dict]], objects: list[list[int]], paths: list[Path],
     i: int, height: int, width: int,
 ) -> Annotation:  # fmt: skip
     entry = entries[i]
     if (entry["height"], entry["width"]) != (height, width):
         stated = f"{entry['width']} x {entry['height']}"
-        raise OSError(f"{paths[i]} is {width} x {height} pixels, its annotation says {stated}")
+        raise OSError(f"{paths[i]} is {width} x {height} pixels, its annotation says {stated} ({listed})")
     check_masks(len(anns[i]), height, width, paths[i])
     masks = [_mask(ann["segmentation"], height, width) for ann in anns[i]]
     return Annotation(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from cam_utils.data.folder import Annotation, Pictures, find, listing
-from cam_utils.data.reading import read_rows, read_text, shown
+from cam_utils.data.reading import is_name, read_rows, read_text, shown
 from cam_utils.names import check_known
 
 EXPECTED = {"val": 50_000}  # images of the full split, 50 of each of the 1,000 classes
@@ -53,7 +53,7 @@ def _synsets(file: Path) -> tuple[dict[str, int], list[str]]:
     for number, line in enumerate(read_text(file).rstrip().split("\n"), 1):
         wnid, _, rest = line.strip().partition(" ")
         name = rest.partition(",")[0].strip()
-        if not re.fullmatch(r"n[0-9]{8}", wnid) or not name or not name.isprintable():
+        if not re.fullmatch(r"n[0-9]{8}", wnid) or not is_name(name):
             raise OSError(f"damaged {file}: line {number} is {shown(line)}, expected 'wnid name, synonyms'")
         if wnid <= last:  # in another order the labels would not be those of a network's outputs
             raise OSError(
@@ -80,8 +80,10 @@ def _solution(file: Path, index: dict[str, int]) -> dict[str, tuple[int, list[li
                 raise ValueError("expected boxes x1 y1 x2 y2 from 0, the smaller first")
             known[image] = (index[words[0]], boxes)
         except (KeyError, ValueError) as error:
-            what = f"unlisted synset {shown(words[0])}" if isinstance(error, KeyError) else error
+            what = f"synset {shown(words[0])} is not in {SYNSETS}" if isinstance(error, KeyError) else error
             raise OSError(f"damaged {file}: row {shown(f'{image} {text}')}: {what}") from error
+    if not known:
+        raise OSError(f"empty {file}: it lists no image, expected {form}")
     return known
 
 

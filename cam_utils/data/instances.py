@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cam_utils.data.reading import cut_box, read_bytes, shown
+from cam_utils.data.reading import cut_box, is_name, read_bytes, shown
 
 
 class Instances(NamedTuple):
@@ -104,8 +104,7 @@ def _known(annotation: dict, key: str, entries: dict, what: str) -> int:
 
 
 def _check_text(entry: dict, key: str) -> None:
-    text = entry.get(key)
-    if type(text) is not str or not text.strip() or not text.isprintable():
+    if not is_name(entry.get(key)):
         raise ValueError(_expected(entry, key, "a name"))
 
 

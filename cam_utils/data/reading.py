@@ -25,6 +25,11 @@ def shown(value: object) -> str:
     return _short.repr(value)
 
 
+def is_name(text: object) -> bool:
+    """Return whether the value can name a class or a file: printable text of 1 to 200 characters."""
+    return isinstance(text, str) and 0 < len(text.strip()) <= len(text) <= 200 and text.isprintable()
+
+
 def read_bytes(file: Path) -> bytes:
     """Return the content; raises FileNotFoundError if this is no regular file: a pipe would wait for ever."""
     if not file.is_file():
@@ -51,7 +56,7 @@ def read_names(files: Sequence[Path], what: str) -> list[str]:
             name = line.strip()
             if not name:
                 continue
-            if not name.isprintable() or len(name.split()) > 1:
+            if not is_name(name) or len(name.split()) > 1:
                 raise OSError(f"damaged {file}: line {number} is {shown(line)}, expected the name of one {what}")
             if name in names:
                 raise OSError(f"damaged {file}: line {number} names {shown(name)} again, expected each {what} once")

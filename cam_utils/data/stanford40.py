@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from cam_utils.data.folder import Annotation, Pictures, find, listing
-from cam_utils.data.reading import read_names, read_text, shown
+from cam_utils.data.reading import is_name, read_names, read_text, shown
 from cam_utils.data.voc import facts, parse, placed
 from cam_utils.names import check_known
 
@@ -33,7 +33,8 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     files = [f"{split}.txt"] if f"{split}.txt" in present else [f"{action}_{split}.txt" for action in classes]
     listing(lists, belongs, files, f"expected {split}.txt, or one list for each action of actions.txt")
     ids = [each.removesuffix(".jpg") for each in read_names([lists / each for each in files], "image")]
-    expected = f"ImageSplits/ lists them (the full split has {EXPECTED[split]:,} images)"
+    lister = f"ImageSplits/{files[0] if len(files) == 1 else ''}"
+    expected = f"{lister} lists them (the full split has {EXPECTED[split]:,} images)"
     for folder, suffix in (("JPEGImages", ".jpg"), ("XMLAnnotations", ".xml")):
         listing(base / folder, f"one {suffix} file per image", [each + suffix for each in ids], expected)
 
@@ -48,15 +49,21 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
 
 
 def _actions(file: Path) -> list[str]:
-    """Return the first word of each line, without the header, if any."""
-    lines = [line.split() for line in read_text(file).splitlines()]
-    actions = [words[0] for words in lines if words and words[0] != "action_name"]
-    if not actions or len(set(actions)) < len(actions):
-        raise OSError(f"damaged {file}: {len(actions)} lines name {len(set(actions))} actions, expected each once")
-    odd = next((action for action in actions if not action.isprintable()), None)
-    if odd:
-        raise OSError(f"damaged {file}: {shown(odd)} is no name of an action")
-    return actions
+    """Return the actions of a list, one in a line, with its number of images or without; a header is left out."""
+    rows = [(number, line.split()) for number, line in enumerate(read_text(file).splitlines(), 1)]
+    rows = [(number, words) for number, words in rows if words and words[0] != "action_name"]
+    actions = {}
+    for number, words in rows:
+        counted = [word.isdecimal() for word in words[1:]]
+        if not is_name(words[0]) or counted not in ([], [True]) or len(words) != len(rows[0][1]):
+            line = shown(" ".join(words))
+            raise OSError(f"damaged {file}: line {number} is {line}, expected an action and its number of images")
+        if words[0] in actions:
+            raise OSError(f"damaged {file}: line {number} names {shown(words[0])} again, expected each action once")
+        actions[words[0]] = number
+    if not actions:
+        raise OSError(f"empty {file}: expected the actions, one in each line")
+    return list(actions)
 
 
 def _parse(file: Path, classes: list[str]) -> Annotation:

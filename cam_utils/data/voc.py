@@ -156,17 +156,33 @@ def _annotate(
     found = placed(known[i], height, width, xmls[i], paths[i])
     if masks[i] is None:
         return found
-    drawn = read_pixels(masks[i])
+    check_masks(len(found.objects), height, width, paths[i])
+    drawn = _indices(masks[i], found.boxes, height, width, xmls[i])
+    order = np.arange(1, len(found.objects) + 1)
+    return found._replace(masks=drawn == order[:, None, None], ignore=drawn > len(order))
+
+
+def _indices(file: Path, boxes: list[list[float]], height: int, width: int, xml: Path) -> np.ndarray:
+    """Return the palette indices [height, width] of a mask, index k that of the object of box k.
+
+    Raises OSError if it has another form, or if it cannot be the mask of these objects: a picture of class indices,
+    or objects of another number or order. An object may be hidden, and an index more than the XML has objects.
+    """
+    drawn = read_pixels(file)
     if drawn.shape != (height, width) or drawn.dtype != np.uint8:
         got = f"has shape {drawn.shape}" + ("" if drawn.dtype == np.uint8 else " and one bit per pixel")
-        raise OSError(f"{masks[i]} {got}, expected the image's ({height}, {width}) palette indices")
-    count = len(found.objects)
-    check_masks(count, height, width, paths[i])
-    present = set(np.flatnonzero(np.bincount(drawn.ravel(), minlength=256)).tolist())
-    strange = sorted(present - set(range(count + 1)) - {BORDER})
-    absent = [number for number in range(1, count + 1) if number not in present]
-    if count >= BORDER or (strange and absent):
-        why = f"index {strange[0]} and no pixel of object {absent[0]}" if strange else f"{count} objects"
-        raise OSError(f"{masks[i]} holds {why}, expected palette index k for object k of {xmls[i]}")
-    order = np.arange(1, count + 1)
-    return found._replace(masks=drawn == order[:, None, None], ignore=drawn > count)
+        raise OSError(f"{file} {got}, expected the image's ({height}, {width}) palette indices")
+    pixels = np.bincount(drawn.ravel(), minlength=256)
+    hidden = [k for k in range(1, len(boxes) + 1) if k >= BORDER or not pixels[k]]
+    others = [k for k in range(len(boxes) + 1, BORDER) if pixels[k]]
+    away = []
+    for k, box in enumerate(boxes, 1):
+        if k not in hidden:
+            x1, y1 = (max(0, int(corner) - 2) for corner in box[:2])
+            x2, y2 = (int(corner) + 3 for corner in box[2:])
+            inside = np.count_nonzero(drawn[y1:y2, x1:x2] == k)
+            away += [k] if 2 * inside < pixels[k] else []
+    if away or (hidden and (others or len(hidden) == len(boxes))):
+        why = f"index {away[0]} outside the box of object {away[0]}" if away else f"no pixel of object {hidden[0]}"
+        raise OSError(f"{file} holds {why}, expected palette index k for object k of {xml}")
+    return drawn

@@ -147,7 +147,7 @@ def test_box_outside_the_image(kaggle, box, shown):
         ("n02123045 1 2 3 four", r"row .*: could not convert string to float: 'four'"),
         ("n02123045 -1 0 5 5", r"row .*: expected boxes x1 y1 x2 y2 from 0, the smaller first"),
         ("n02123045 9 0 5 5", r"row .*: expected boxes x1 y1 x2 y2 from 0, the smaller first"),
-        ("n99999999 1 2 3 4", r"row .*: unlisted synset 'n99999999'"),
+        ("n99999999 1 2 3 4", r"row .*: synset 'n99999999' is not in LOC_synset"),
         ("n02123045 1 2 3 4 n01440764 1 2 3 4", r"row .*'wnid x1 y1 x2 y2' repeated for one class"),
         (f"n02123045\n{FIRST},n02123045", r"row 'ILSVRC2012_val_00000001 n02123045': expected one row for each"),
     ],
