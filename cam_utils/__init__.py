@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["evaluate", "explain", "load_model"]
 # Name -> where it lives; imported on use, so that who reads a table need not wait for torch.
 _PUBLIC = {
-    "evaluate": "cam_utils.evaluation.evaluate",
+    "evaluate": "cam_utils.front.scores",
     "explain": "cam_utils.front.explain",
     "load_model": "cam_utils.front.model_loading",
 }

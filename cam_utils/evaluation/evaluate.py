@@ -98,7 +98,7 @@ def evaluate_batch(
     precision: str = "float32",
     upsample_first: bool = False,
 ) -> pd.DataFrame:
-    """Return the pairs table of one batch of samples; methods as :func:`registry.resolved` gives them."""
+    """Return the pairs table of one batch of samples; methods as :func:`cam_utils.methods.registry.resolved`."""
     x = model.preprocess(batch.images.to(model.mean.device)).contiguous(memory_format=torch.channels_last)
     captured = capture(model, x, model.features, grads=True)
     score = scoring(model, activation, precision)
@@ -129,8 +129,8 @@ def evaluate_batch(
         asked, back = (query_once, inverse) if name in OF_LABEL_ALONE else (query, every)
         raw = rectified(method(asked), name, asked.pairs)
         masks = maps.masks(raw, x.shape[-2:], upsample_first=upsample_first)
-        kept, cut = (each[back] for each in _masked_scores(score, x, masks, asked.pairs, chunk))
-        values = _score_metrics(p[pairs.image], kept, cut, pairs.label, sets)
+        kept, cut = (each[back] for each in masked_scores(score, x, masks, asked.pairs, chunk))
+        values = score_metrics(p[pairs.image], kept, cut, pairs.label, sets)
         values |= {key: value[back] for key, value in pixel_metrics(masks, asked.pairs, batch).items()}
         columns = {k: (v if v.dtype == torch.bool else v.double()).cpu().numpy() for k, v in values.items()}
         tables.append(pd.DataFrame({**facts, "method": name, **columns}))
@@ -165,7 +165,7 @@ def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:
     return Pairs(distinct[:, 0], distinct[:, 1], distinct[:, 0]), inverse
 
 
-def _masked_scores(
+def masked_scores(
     score: Score, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int | None
 ) -> tuple[Tensor, Tensor]:
     """Return p of the masked images and of their complements, [P, L] each: two forwards per pair."""
@@ -179,7 +179,7 @@ def _masked_scores(
     return both[: len(pairs)], both[len(pairs) :]
 
 
-def _score_metrics(p: Tensor, kept: Tensor, cut: Tensor, label: Tensor, sets: Tensor) -> dict[str, Tensor]:
+def score_metrics(p: Tensor, kept: Tensor, cut: Tensor, label: Tensor, sets: Tensor) -> dict[str, Tensor]:
     """Return the scores under the masks and Eqs. 10-14 of David et al., each [P]; p, kept, cut: [P, L]."""
     own = label[:, None]
     return {

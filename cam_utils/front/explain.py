@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from cam_utils.front.asked import names_of
 from cam_utils.front.explanation import Explanation
-from cam_utils.front.model_loading import Loaded
+from cam_utils.front.model_inputs import Loaded
 from cam_utils.front.questions import Asking, Source, known, questions
 from cam_utils.methods.registry import Method, name_of, resolved
 from cam_utils.pairs import Pairs
@@ -42,7 +42,7 @@ def explain(
     cannot be read are left out, and `skipped` of the result says why.
     labels: names or indices. One, or for one picture and for a folder a list of them, holds for every picture;
     else a list with an item, or a list of labels, for each picture; or rows of zeros and ones [B, L]; or {file
-    name: labels}. None: what the model predicts, with "sigmoid" all labels with p > `threshold`, or the most probable.
+    name: labels}. None: what the model predicts, with "sigmoid" all with p > `threshold`, or the most probable.
     method: a name of :data:`cam_utils.methods.registry.METHODS`, one with options (`registry.method("ss-cam",
     draws=4)`), or a callable of your own.
     layer: the layer that is read: a module, its name, or a list of them, whose maps are averaged; None: the last

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from cam_utils import maps
 from cam_utils.front.asked import asked_labels
-from cam_utils.front.model_loading import Loaded, load_model
+from cam_utils.front.model_inputs import Loaded
+from cam_utils.front.model_loading import load_model
 from cam_utils.front.pictures import letterboxed, pictures_in
 from cam_utils.methods.query import Query, full, rectified
 from cam_utils.methods.registry import METHODS, SIGNED, Method, resolved
