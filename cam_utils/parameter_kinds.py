@@ -195,7 +195,7 @@ def items(raw: str) -> list[tuple[str, bool]]:
     [('bow, arrow', True), ('[old] cats', False)]
     """
     inner = raw.strip()
-    if inner.startswith("[") and inner.endswith("]"):
+    if re.fullmatch(r"\[([^\[\]]*|[^\]]*\[.*)\]", inner, re.DOTALL):  # "[old] cats, new [cats]" is in no brackets
         inner = inner[1:-1]
     found, at = [], 0
     while at < len(inner) and (match := ITEM.match(inner, at)):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from cam_utils.parameter_kinds import registered
+from cam_utils.parameter_kinds import refused, registered
 
 OWN = ("digits", "digits-cbam")  # networks for the digits, of which nobody has ImageNet weights
 SMALLEST = 64  # scene in which all digits find a place, in pixels
@@ -20,18 +20,18 @@ def disagreement(chapter: str, p: dict) -> str | None:
     if chapter == "ss_cam":
         if digits and (network or weights):
             got = f"{network!r} and {weights!r}"
-            return f"expected network and weights as None for digits, which have their own, got {got}"
+            return f"expected network and weights as None for the dataset digits, which has its own, got {got}"
         if not digits and (network is None or weights is None):
             return (
-                f"expected network as a name and weights as 'imagenet' or a path, since {dataset} needs a trained "
-                f"network, got {network!r} and {weights!r}"
+                f"expected network as a name and weights as 'imagenet' or a path, since the dataset {dataset} "
+                f"needs a trained network, got {network!r} and {weights!r}"
             )
     if network in OWN and weights == "imagenet":
         return f"expected weights as None or the path of a checkpoint for the {network} network, got 'imagenet'"
     if digits and size and not SMALLEST <= size <= LARGEST:
         return f"expected size as {SMALLEST} to {LARGEST} pixels for digits, got {size}"
     if not digits and (p.get("schedule") or "").startswith("digits"):
-        return f"expected schedule as one of the papers' for {dataset}, got {p['schedule']!r}"
+        return f"expected schedule as one of the papers' for the dataset {dataset}, got {p['schedule']!r}"
     if chapter == "minmax_cam" and "cam" not in p["methods"]:
         return f"expected cam among the methods, since every other is compared with it, got {p['methods']}"
     if chapter == "representative_cam" and digits:
@@ -49,15 +49,14 @@ def _of_own_model(p: dict) -> str | None:
     network, weights, classes = p["network"], p["weights"], p["classes"]
     by_name = network != "digits" and not network.endswith(".pt") and ".py:" not in network
     if network == "digits" and (weights is not None or classes is not None):
-        return (
-            f"expected weights and classes as None for digits, which have their own, got {weights!r}, {classes!r}"
-        )
+        words = "None for the network digits, which has its own"
+        return str(refused("weights and classes", words, (weights, classes)))
     if by_name and weights is None:
-        return f"expected weights as 'imagenet' or a path, since {network} would have random ones, got None"
+        return f"expected weights as 'imagenet' or a path, since {network[:60]!r} as network has none, got None"
     if network.endswith(".pt") and weights is not None:
-        return f"expected weights as None for {network}, which has its own, got {weights!r}"
+        return f"expected weights as None for the network {network[:60]!r}, which has its own, got {weights!r}"
     if p["mean"] and p["std"] and len(p["mean"]) != len(p["std"]):
-        return f"expected mean and std as equally many numbers, got {p['mean']} and {p['std']}"
+        return str(refused("mean and std", "equally many numbers", (p["mean"], p["std"])))
     return None
 
 
@@ -73,7 +72,7 @@ def lacking(chapter: str, p: dict) -> str | None:
     if own and p["images"] is not None and not os.path.exists(place("images")):
         return f"expected images as a folder of pictures, got {p['images']!r}, where there is none"
     if not own and p["dataset"] != "digits" and not (p["data_root"] and os.path.isdir(place("data_root"))):
-        return f"expected data_root as the folder that {p['dataset']} is in, got {p['data_root']!r}"
+        return f"expected data_root as the folder that the dataset {p['dataset']} is in, got {p['data_root']!r}"
     if p["output"] is not None:
         return unfit(place("output"), "output")
     return None

@@ -133,7 +133,7 @@ CHAPTERS: dict[str, dict[str, Parameter]] = {
         threshold=Parameter(_BETWEEN, "T of the tables"),
         baselines=Parameter(several(one_of("acol", "cbam"), 0, distinct=True), "further baselines to train"),
         stack=Parameter(whole(1, 100_000), "pairs trained at once on a GPU", "as many as its memory allows"),
-        split=Parameter(one_of("train", "val", "trainval"), "the images that maps are made for"),
+        split=Parameter(one_of("train", "val"), "the images that maps are made for"),
         limit=Parameter(whole(4, unit=" of images"), "the first so many images of the split", "all"),
     ),
     "ss_cam": _chapter(

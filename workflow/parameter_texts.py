@@ -26,11 +26,14 @@ def anything() -> Kind:
     """Return the kind of all values; a text that JSON reads is what JSON reads, a list in brackets one of such."""
 
     def read(raw: object) -> object:
+        if isinstance(raw, list):
+            return [read(each) for each in raw]
+        if not isinstance(raw, str):
+            return {name: read(each) for name, each in raw.items()} if isinstance(raw, dict) else raw
         try:
             return json.loads(raw, parse_constant=str)
-        except (TypeError, ValueError):
-            inner = raw.strip() if isinstance(raw, str) else ""
-            listed = inner.startswith("[") and inner.endswith("]")
+        except ValueError:
+            listed = raw.strip().startswith("[") and raw.strip().endswith("]")
             return [each if quoted else read(each) for each, quoted in items(raw)] if listed else raw
 
     return Kind("any value", lambda _, value: value, read)

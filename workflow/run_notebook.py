@@ -55,7 +55,7 @@ def run(
     """
     notebook, out = Path(notebook), Path(out)
     check(notebook, parameters or {})
-    if out.is_dir() or len(os.fsencode(out.name)) > LONGEST:
+    if os.path.isdir(out) or len(os.fsencode(out.name)) > LONGEST:
         raise ValueError(f"expected OUT as a file, of a name up to {LONGEST} bytes, got {out}")
     if sentence := unfit(out.parent, "OUT's folder"):
         raise ValueError(sentence)
@@ -112,7 +112,7 @@ def defaults(notebook: Path) -> dict[str, tuple[object, str]]:
 
     Raises FileNotFoundError without the notebook, ValueError for a file that is none.
     """
-    if not notebook.is_file():
+    if not os.path.isfile(notebook):
         raise FileNotFoundError(f"no notebook at {notebook}")
     try:
         found = papermill.inspect_notebook(str(notebook.absolute()).replace("{", "{{").replace("}", "}}"))

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import os
+import re
 
 import papermill
 import pytest
@@ -9,8 +11,10 @@ import yaml
 
 from cam_utils import data
 from cam_utils.data import coco, imagenet, planet, stanford40, voc
+from tests.workflow import tiny
 from workflow import ROOT
 from workflow.batch import estimate, grid
+from workflow.batch.__main__ import main
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "workflow" / "grids").glob("*.yaml")))
@@ -59,6 +63,130 @@ def test_a_wrong_grid_is_named(tmp_path, block, message):
     file.write_text(yaml.safe_dump({"runs": [block]}))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         grid.read(file)
+
+
+SS = "{chapter: ss_cam, over: {seed: [0]}, "  # a block that lacks its end
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (SS + "parameters: {draws: many}}", "expected draws as a whole number from 1 to 10,000, got 'many'"),
+        (SS + "parameters: {limit: 1.5}}", "expected limit as a whole number of images .*, got '1.5'"),
+        (SS + "parameters: {sigma: .nan}}", "expected sigma as a number above 0"),
+        (SS + "parameters: {steps: [1, yes]}}", "expected entry 2 of steps as a whole number .*, got 'yes'"),
+        (SS + "parameters: {seed: null}}", "expected seed as .*, got None"),
+        (SS + "parameters: {output: x}}", "a grid's runs have folders of their own: leave output out"),
+        (SS + "parameters: {dataset: coco}}", "unknown dataset 'coco'; did you mean 'coco2017'"),
+        (SS + "parameters: {dataset: voc2007}}", "expected network as a name"),
+        (SS + "parameters: {network: resnet18}}", "expected network and weights as None for the dataset digits"),
+        (SS + "parameters: [draws]}", "expected parameters of ss_cam as a mapping"),
+        (SS + "training: {device: 2}}", "unknown key of training of ss_cam 'device'; did you mean 'devices'"),
+        (SS + "training: {devices: 0}}", "expected devices of training as a whole number from 1 to 1,024, got 0"),
+        (SS + "training: {accelerator: tpu}}", "unknown accelerator of training 'tpu'"),
+        (SS + "training: 2}", "expected training of ss_cam as a mapping"),
+        (SS + "shards: 0}", "expected shards of ss_cam as a whole number from 1 to 10,000, got 0"),
+        (SS + "shards: two}", "expected shards of ss_cam as a whole number"),
+        (SS + "shards: 2}", "expected shards of ss_cam as 1, since only minmax_cam evaluates in parts"),
+        (SS + "exclude: [3]}", "expected an entry of exclude of ss_cam as a mapping of parameters, got '3'"),
+        (SS + "exclude: {seed: 0}}", "expected exclude of ss_cam as a list"),
+        (SS + "exclude: [{seed: x}]}", "expected seed as a whole number"),
+        (SS + "overrides: [{match: {}, set: {draws: x}}]}", "expected draws as a whole number"),
+        ("{chapter: minmax_cam, over: {head: [linear, x]}}", "unknown head 'x'"),
+        ("{chapter: minmax_cam, over: {methods: [minmax-cam]}}", "expected cam among the methods"),
+        ("{chapter: minmax_cam, over: [head]}", "expected over of minmax_cam as a mapping"),
+        ("{chapter: [minmax_cam]}", "expected chapter as a name"),
+        ("{chapter: minmax_cam, notebook: [x]}", "expected notebook as a path"),
+        ("minmax_cam", "expected a block as a mapping with a chapter, got 'minmax_cam'"),
+        ("null", "expected a block as a mapping with a chapter, got None"),
+    ],
+)
+def test_a_wrong_value_of_a_grid_is_refused_in_the_dry_run_by_file_and_block(tmp_path, capsys, block, message):
+    file = tmp_path / "grid.yaml"
+    file.write_text(f"runs:\n  - chapter: ss_cam\n  - {block}\n")
+    with pytest.raises(SystemExit) as stopped:
+        main([str(file), "--dry-run", "--runs", str(tmp_path / "runs")])
+    assert re.search(rf"^batch: grid\.yaml, block 2 of its runs: (\S+: )?{message}", stopped.value.code)
+    assert "\n" not in stopped.value.code and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: {}", "expected a list `runs` in"),
+        ("[]", "expected a list `runs` in"),
+        ("", "expected a list `runs` in"),
+        ("runs: [", "is no YAML"),
+        ("runs: []\ndata_root: [a]", "expected data_root of grid.yaml as the path of a folder"),
+        ("runs: []\ndata: a", "unknown key of grid.yaml 'data'"),
+        (b"runs: [\xff]", "is no YAML"),
+        ("? [a]\n: 1", "is no YAML|expected a list"),
+    ],
+)
+def test_a_file_that_is_no_grid_is_named(tmp_path, text, message):
+    file = tmp_path / "grid.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=message):
+        grid.read(file)
+
+
+def test_values_of_a_grid_are_what_their_parameters_are(tmp_path):
+    """What YAML reads as dates, truth values and numbers stays text where text is expected."""
+    file = tmp_path / "grid.yaml"
+    file.write_text("""
+data_root: 2024-05-01
+runs:
+  - chapter: your_model
+    over: {seed: &seeds [0]}
+""")
+    with pytest.raises(ValueError, match="unknown parameter of your_model 'seed'"):
+        grid.read(file)
+    file.write_text("""
+data_root: 2024-05-01
+runs:
+  - chapter: your_model
+    over: {images: [2024-05-01, no, 1e5, ~/x, "null"], layer: [4.10]}
+    parameters: {network: model.py:build, classes: [no, yes, 2024, 1e5], limit: ~, labels: [3, on], mean: [.5, 1]}
+  - chapter: minmax_cam
+    over: {methods: ["cam, minmax-cam", [cam]], dataset: [voc2007]}
+    parameters: {retrain: yes, weights: "null", architecture: resnet18}
+    exclude: [{methods: cam}]
+    shards: "2"
+    training: {devices: 2, precision: 32, strategy: ddp}
+""")
+    jobs = list(grid.read(file).jobs.values())
+    assert [job.parameters["images"] for job in jobs[:5]] == [
+        "2024-05-01",
+        "no",
+        "1e5",
+        os.path.expanduser("~/x"),
+        "null",
+    ]
+    assert jobs[0].id == "your_model-2024-05-01-4.10" and jobs[0].parameters["layer"] == "4.10"
+    assert jobs[0].parameters["classes"] == ["no", "yes", "2024", "1e5"] and jobs[0].parameters["limit"] is None
+    assert jobs[0].parameters["labels"] == [3, "on"] and jobs[0].parameters["mean"] == [0.5, 1.0]
+    (job,) = jobs[5:]
+    assert job.id == "minmax_cam-cam_minmax-cam-voc2007" and job.shards == 2
+    own = {"methods": ["cam", "minmax-cam"], "dataset": "voc2007", "retrain": True, "weights": "null"}
+    assert job.parameters == own | {"architecture": "resnet18", "data_root": "2024-05-01"}
+    plan = grid.read(file, data_root="~/elsewhere")
+    assert plan.jobs[job.id].parameters["data_root"] == os.path.expanduser("~/elsewhere")
+
+
+def test_training_of_a_grid_is_numbers_and_names(tmp_path):
+    file = tmp_path / "grid.yaml"
+    file.write_text("runs: [{chapter: minmax_cam, training: {devices: 2, precision: 32, strategy: ddp}}]")
+    trainers = [spec["trainer"] for spec in grid.read(file).trainings.values()]
+    assert trainers == [{"devices": 2, "precision": "32", "strategy": "ddp"}] * 4
+
+
+def test_a_batch_runs_in_folders_of_any_name_and_values_reach_the_notebook_as_they_are(tmp_path):
+    place = tmp_path / "Rome: day 1 #2 {a: 1} 'q'\nx"
+    place.mkdir()
+    file = tiny.write(place, [1])
+    status, lines, errors = tiny.start(file, place / "runs", "--data", str(place))
+    assert not status and lines[0].startswith("1 of 1 runs are finished"), errors
+    assert tiny.executed(place) == ["1"]
 
 
 def test_two_runs_of_one_name_and_a_missing_grid_are_refused(tmp_path):
