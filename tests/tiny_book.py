@@ -1,5 +1,6 @@
 """A book of a few small pages, with the settings, styles and extensions of the real one, to build in seconds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -9,42 +10,53 @@ from workflow import ROOT
 from workflow.site import build
 
 FILLED = "*The numbers of the runs are filled in here when the book is built (`make book`).*\n"
-# Of the real pages those that every run is listed on.
+# Of the real pages those that every run is listed on, and those that show values from elsewhere.
 PAGES = {
     "intro": "# A book\n\nText.\n",
     "results": f"# Results\n\n## Runs\n\n{FILLED}",
     "claims": f"# Claims\n\n## Runs\n\n{FILLED}",
+    "citation": f"# Citation\n\n{FILLED}",
 }
 
 
-def write(folder: Path, *, address: str = "", further: str = "") -> Path:
-    """Write the project folder of the book: its address on the web, and a further line for its first page."""
-    for name in ("CITATION.cff", "assets", "_ext"):
+def write(
+    folder: Path,
+    *,
+    address: str = "",
+    further: str = "",
+    name: str = "tiny",
+    pages: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the project folder of the book: its address on the web, a further line for its first page, the name of
+    its chapter, and further pages {name: text}.
+    """
+    pages = PAGES | (pages or {})
+    for shared in ("CITATION.cff", "assets", "_ext"):
         folder.mkdir(exist_ok=True)
-        (folder / name).symlink_to(ROOT / name)
+        (folder / shared).symlink_to(ROOT / shared)
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
     settings["repository"]["url"] = address
-    chapters = [{"file": f"book/{name}"} for name in PAGES if name != "intro"] + [{"file": "notebooks/tiny"}]
+    chapters = [{"file": f"book/{page}"} for page in pages if page != "intro"] + [{"file": f"notebooks/{name}"}]
     contents = {"format": "jb-book", "root": "book/intro", "parts": [{"caption": "All", "chapters": chapters}]}
-    for name, content in (("_config.yml", settings), ("_toc.yml", contents)):
-        (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
-    for name in ("book", "notebooks", "data/results"):
-        (folder / name).mkdir(parents=True)
+    for file, content in (("_config.yml", settings), ("_toc.yml", contents)):
+        (folder / file).write_text(yaml.safe_dump(content, sort_keys=False))
+    for below in ("book", "notebooks", "data/results"):
+        (folder / below).mkdir(parents=True)
     (folder / "book" / "references.bib").write_text("")
-    for name, text in PAGES.items():
-        (folder / "book" / f"{name}.md").write_text(text + (further if name == "intro" else ""))
-    nbformat.write(chapter(), folder / "notebooks" / "tiny.ipynb")
+    for page, text in pages.items():
+        (folder / "book" / f"{page}.md").write_text(text + (further if page == "intro" else ""))
+    nbformat.write(chapter(), folder / "notebooks" / f"{name}.ipynb")
     return folder
 
 
 def chapter() -> nbformat.NotebookNode:
     """Return the book's only chapter."""
     parameters = nbformat.v4.new_code_cell("seed = 0", id="b", metadata={"tags": ["parameters"]})
-    cells = [nbformat.v4.new_markdown_cell("# Tiny", id="a"), parameters]
+    cells = [nbformat.v4.new_markdown_cell("# Tiny\n\nA formula: $x$.", id="a"), parameters]
     language = {"name": "python", "pygments_lexer": "ipython3"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"language_info": language})
 
 
-def site(project: Path, out: Path, runs=()) -> Path:
+def site(project: Path, out: Path, runs=(), left_out=()) -> Path:
     """Return the folder of the built site."""
-    return build.build(build.chapters(project), out, runs, source=project).parent
+    return build.build(build.chapters(project), out, runs, left_out, source=project).parent

@@ -76,7 +76,7 @@ def staged(tmp_path):
 
 
 def test_the_page_shows_every_row_with_its_worst_ratio_and_draws_the_curves(staged):
-    text = speed_page.speed_part(staged)
+    text = speed_page.speed_part(staged).replace("\\", "")  # before what Markdown would read as markup
     assert text.count("1.30 [1.00, 1.40]") == 3 and text.count("10.00 [9.00, 11.00]") == 3
     assert "Grad-CAM, squeezenet1_0, 16 images of 224 px, 3 labels" in text and speed_page.NO_GPU in text
     assert "A run that does nothing takes 1.3 s" in text

@@ -27,6 +27,18 @@ def test_the_shell_reads_the_command_as_it_was_given():
     ]  # fmt: skip
 
 
+def test_no_name_or_value_is_read_by_the_shell():
+    odd = "$(x) `y` 'z' \\"
+    text = chapter_pages.command("ss_cam", odd, {odd: odd})
+    assert shlex.split(text.replace("\\\n", ""))[3:] == [
+        "notebooks/ss_cam.ipynb",
+        f"runs/{odd}.ipynb",
+        "-p",
+        odd,
+        odd,
+    ]
+
+
 def test_the_command_stands_below_the_title_and_names_parameters_only_where_there_are_some():
     with_some, without = page("# A", "## B"), page("# A", tags=())
     for each in (with_some, without):
@@ -58,7 +70,14 @@ def test_colab_is_offered_for_github_only_and_other_addresses_are_refused():
 
     assert launch("https://github.com/o/n") == set(BUTTONS)
     assert launch("https://gitlab.com/o/n") == {"binderhub_url"}
-    for wrong in ("github.com/o/n", "https://github.com/o", "https://github.com/o/n/", "https://example.org/o/n"):
+    for wrong in (
+        "github.com/o/n",
+        "https://github.com/o",
+        "https://github.com/o/n/",
+        "https://example.org/o/n",
+        'https://github.com/o/n"x',
+        "https://github.com/o/n\n",
+    ):
         with pytest.raises(ValueError, match="expected repository url"):
             launch(wrong)
 

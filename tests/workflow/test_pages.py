@@ -110,7 +110,7 @@ def test_title_and_command_name_what_differs_and_no_folder_of_a_machine(tmp_path
     (run,) = read_runs(tmp_path)
     assert run_pages.short_name(run) == "imagenet, resnet18, seed 2, limit 500"
     page = run_pages.run_page(run)
-    assert page.cells[0].source.startswith("# SS-CAM: imagenet, resnet18, seed 2, limit 500\n")
+    assert page.cells[0].source.startswith("# SS-CAM: [imagenet, resnet18, seed 2, limit 500]{.value}\n")
     for part in ("-p dataset imagenet", "-p data_root path/to/images", "-p limit 500", "26 min", "with changes"):
         assert part in page.cells[0].source
     assert "someone" not in "".join(cell.source for cell in page.cells)

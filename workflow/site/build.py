@@ -5,19 +5,20 @@ The runs are made by workflow/batch, which calls this at its end.
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
 from cam_utils import claims
 from cam_utils.files import files_digest
-from cam_utils.runs import Run, read_runs
+from cam_utils.runs import Run
 from workflow import ROOT
-from workflow.site import pages
+from workflow.site import fit_runs, pages, run_pages
 from workflow.site.contents import pages_of
 
 SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
@@ -42,12 +43,20 @@ def cover() -> None:
             (ROOT / "assets" / "minmax_digits.jpg").write_bytes(base64.b64decode(picture))
 
 
-def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = (), *, source: Path = ROOT) -> Path:
+def build(
+    notebooks: Iterable[Path],
+    out: Path,
+    runs: Iterable[Run] = (),
+    left_out: Sequence[str] = (),
+    *,
+    source: Path = ROOT,
+) -> Path:
     """Stage the sources, the executed `notebooks` and what the finished `runs` add in `out`/work, build `out`/html
     strictly, return its index.
 
-    `out`/html is replaced only when the build has succeeded. Raises RuntimeError with what jupyter-book printed if
-    it failed or warned; ValueError and FileNotFoundError as :func:`pages.stage`.
+    `left_out` as in :func:`pages.stage`. `out`/html is replaced only when the build has succeeded. Raises
+    RuntimeError with what jupyter-book printed if it failed or warned; ValueError and FileNotFoundError as
+    :func:`pages.stage`.
     """
     work, html = out / "work", out / "html"
     staged = work / "src"
@@ -61,13 +70,15 @@ def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = (), *, sou
             shutil.copy(source / name, staged / name)
     for notebook in notebooks:
         shutil.copy(notebook, staged / "notebooks")
-    pages.stage(staged, runs)
+    pages.stage(staged, runs, left_out)
     # --all with -W: an incremental build passes in silence over the warnings of pages that it does not read again.
     program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(staged)]
     options = ["--path-output", str(work), "-W", "--all", "-n", "--keep-going"]
     done = subprocess.run([*program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise RuntimeError(f"the build of the book failed:\n{done.stdout}")
+        named = sorted(set(re.findall(rf"\b{run_pages.FOLDER}/[^/\s:]+(?=\.ipynb:)", done.stdout)))
+        cause = f" on pages of runs ({', '.join(named)})" if named else ""
+        raise RuntimeError(f"the build of the book failed{cause}:\n{done.stdout}")
     shutil.rmtree(html, ignore_errors=True)
     shutil.move(work / "_build" / "html", html)
     return html / "index.html"
@@ -76,13 +87,17 @@ def build(notebooks: Iterable[Path], out: Path, runs: Iterable[Run] = (), *, sou
 def book(folder: Path, *, store: bool = False) -> Path:
     """Return the index of the site built from the finished runs in `folder` and the committed ones, if it changed.
 
-    A chapter shows its default run where `folder` has it, else the outputs stored in notebooks/. With `store` the
-    default runs' outputs, their claims and the README's figure are written into the project, to be committed.
+    A chapter shows its default run where `folder` has it, else the outputs stored in notebooks/. A damaged run is
+    left out and named, here and on the page of results. With `store` the default runs' outputs, their claims and
+    the README's figure are written into the project, to be committed; then a damaged run is a ValueError.
     """
     out = ROOT / "_build"
-    found = {run.id: run for run in read_runs(ROOT / "data" / "results" / "runs")}
-    found |= {run.id: run for run in read_runs(folder)}  # of one name, the run of this machine
-    found = [found[name] for name in sorted(found)]
+    names = [path.stem for path in chapters()]
+    found, left_out = fit_runs.read(ROOT / "data" / "results" / "runs", folder, chapters=names)
+    if left_out and store:
+        raise ValueError("\n".join(left_out))
+    for why in left_out:
+        print(f"site: {why}", flush=True)
     own = {run.id: run.folder / "notebook.ipynb" for run in found}
     shown = [own.get(path.stem, path) for path in chapters()]
     if store:
@@ -98,7 +113,7 @@ def book(folder: Path, *, store: bool = False) -> Path:
     index, mark = out / "html" / "index.html", out / "html.sha256"
     own = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
     inputs = [*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *own, *shown]
-    now = files_digest(inputs, ROOT)
+    now = files_digest(inputs, ROOT) + "".join(f"\n{why}" for why in left_out)
     if index.exists() and mark.exists() and mark.read_text() == now:
         print("site: unchanged, not built again", flush=True)
         return index
@@ -107,6 +122,6 @@ def book(folder: Path, *, store: bool = False) -> Path:
     shutil.rmtree(executed, ignore_errors=True)
     executed.mkdir(parents=True)
     copies = [shutil.copy(source, executed / path.name) for path, source in zip(chapters(), shown, strict=True)]
-    build(copies, out, found)
+    build(copies, out, found, left_out)
     mark.write_text(now)
     return index

@@ -1,11 +1,15 @@
 """What every page of a chapter gets when the book is built: the command that repeats it, and its buttons."""
 
+import re
 import shlex
 from collections.abc import Mapping
 
 import nbformat
 
+from workflow.site import escape
+
 HOSTS = ("https://github.com/", "https://gitlab.com/")
+ADDRESS = re.compile(rf"(?:{'|'.join(map(re.escape, HOSTS))})[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def command(chapter: str, run: str, given: Mapping[str, str] | None = None) -> str:
@@ -17,8 +21,8 @@ def command(chapter: str, run: str, given: Mapping[str, str] | None = None) -> s
       runs/mine.ipynb \
       -p seed 1
     """
-    parts = [f"notebooks/{chapter}.ipynb", f"runs/{run}.ipynb"]
-    parts += [f"-p {name} {shlex.quote(value)}" for name, value in (given or {}).items()]
+    parts = [shlex.quote(f"notebooks/{chapter}.ipynb"), shlex.quote(f"runs/{run}.ipynb")]
+    parts += [f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in (given or {}).items()]
     return " \\\n  ".join([".venv/bin/python -m workflow.run_notebook", *parts])
 
 
@@ -31,15 +35,10 @@ def add_command(page: nbformat.NotebookNode, chapter: str, repository: str = "")
     if title is None or not title.source.startswith("# "):
         raise ValueError(f"expected chapter {chapter} to begin with a title (# ...)")
     lines = [
-        "",
-        "",
-        ":::{admonition} Run this yourself",
         ":class: tip",
         "In a copy of the repository, after `make book`, this command repeats the page:",
         "",
-        "```bash",
-        command(chapter, chapter),
-        "```",
+        escape.code(command(chapter, chapter), "bash"),
     ]
     if any("parameters" in cell.metadata.get("tags", []) for cell in page.cells):
         lines.append("`-p NAME VALUE` at its end changes a parameter; the first cell of code lists all of them.")
@@ -48,13 +47,9 @@ def add_command(page: nbformat.NotebookNode, chapter: str, repository: str = "")
             "",
             "Binder brings the repository along. Colab opens the notebook alone: run this in a first cell there.",
             "",
-            "```",
-            f"!git clone --quiet {repository} book",
-            "%cd book",
-            "%pip install --quiet -e .",
-            "```",
+            escape.fenced("", f"!git clone --quiet {repository} book\n%cd book\n%pip install --quiet -e ."),
         ]
-    title.source += "\n".join([*lines, ":::"])
+    title.source += "\n\n" + escape.fenced("{admonition} Run this yourself", "\n".join(lines), ":")
 
 
 def on_colab(repository: str) -> bool:
@@ -72,7 +67,7 @@ def with_buttons(settings: Mapping) -> dict:
     url = (settings.get("repository") or {}).get("url") or ""
     if not url:
         return {key: value for key, value in settings.items() if key not in ("repository", "launch_buttons")}
-    if not url.startswith(HOSTS) or len(url.split("/")) != 5 or not all(url.split("/")[3:]):
+    if not ADDRESS.fullmatch(url):
         raise ValueError(
             f"expected repository url {HOSTS[0]}OWNER/NAME in _config.yml (or gitlab.com), got {url!r}"
         )

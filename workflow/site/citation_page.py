@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from workflow.site import escape
+
 KEY = "cam_book"
 
 
@@ -20,9 +22,9 @@ def citation_part(path: Path) -> str:
     ]
     year, address = str(facts.get("date-released", ""))[:4], facts.get("repository-code", "")
     words = [
-        f"{'; '.join(authors)}{f' ({year})' if year else ''}",
-        f"*{facts['title']}*",
-        f"Version {facts['version']}",
+        f"{escape.myst('; '.join(authors))}{f' ({escape.myst(year)})' if year else ''}",
+        f"*{escape.myst(facts['title'])}*",
+        f"Version {escape.myst(facts['version'])}",
     ]
     fields = {
         # A second pair of braces keeps BibTeX from taking a group's name for a person's.
@@ -33,6 +35,6 @@ def citation_part(path: Path) -> str:
         "url": address,
     }
     entry = "".join(f"  {name:<7} = {{{value}}},\n" for name, value in fields.items() if value)
-    message = " ".join(facts.get("message", "").split())
-    cited = ". ".join([*words, *([f"<{address}>"] if address else [])])
-    return f"{message}\n\n> {cited}.\n\n```bibtex\n@software{{{KEY},\n{entry}}}\n```\n"
+    cited = ". ".join([*words, *([escape.myst_address(address)] if address else [])])
+    shown = escape.code(f"@software{{{KEY},\n{entry}}}", "bibtex")
+    return f"{escape.myst(facts.get('message', ''))}\n\n> {cited}.\n\n{shown}\n"

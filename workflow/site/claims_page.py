@@ -1,12 +1,13 @@
 """The ledger of the papers' claims, as HTML for its page: which runs judged each claim, and how."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import pandas as pd
+from markupsafe import Markup
 
 from cam_utils import claims
 from cam_utils.runs import Run
-from workflow.site import html_parts, run_pages
+from workflow.site import escape, html_parts, run_pages
 from workflow.site.results_page import link
 
 # Verdict -> its mark and class: the word is always beside the symbol, colour comes third.
@@ -43,7 +44,7 @@ def claims_part(ledger: pd.DataFrame, runs: Iterable[Run]) -> str:
         for name, claim in own.items():
             rows = _shown(ledger[ledger["claim"].map(paper_id) == name], runs, claim.statement)
             frame = html_parts.frame(html_parts.table(rows), f"Verdicts on {name}", chapter=title)
-            statement, evidence = (run_pages.markdown_safe(part) for part in (claim.statement, claim.evidence))
+            statement, evidence = (escape.prose(part) for part in (claim.statement, claim.evidence))
             text += f"\n#### {name}\n\n**Claim.** {statement}\n\n**The paper's own evidence.** {evidence}\n\n"
             text += html_parts.raw(frame)
     return text
@@ -54,19 +55,19 @@ def mark_text(verdict: str) -> str:
     return f"{MARKS[verdict][0]} {verdict}"
 
 
-def mark(verdict: str, count: int | None = None) -> str:
+def mark(verdict: str, count: int | None = None) -> Markup:
     """Return the verdict as HTML: symbol, word, and how often."""
     times = "" if count is None or count == 1 else f" {count}x"
-    return f'<span class="diff {MARKS[verdict][1]}">{mark_text(verdict)}{times}</span>'
+    return Markup('<span class="diff {}">{}</span>').format(MARKS[verdict][1], mark_text(verdict) + times)
 
 
-def run_ids(cell: str) -> list[str]:
-    """Return the ids in a cell of the ledger's column `runs`.
+def run_ids(cell: str, known: Container[str] = ()) -> list[str]:
+    """Return the ids in a cell of the ledger's column `runs`; one of the `known` may hold a comma itself.
 
-    >>> run_ids("minmax_cam, minmax_cam-digits-s1")
-    ['minmax_cam', 'minmax_cam-digits-s1']
+    >>> run_ids("minmax_cam, minmax_cam-digits-s1"), run_ids("a, b", {"a, b"})
+    (['minmax_cam', 'minmax_cam-digits-s1'], ['a, b'])
     """
-    return [name for name in cell.split(", ") if name]
+    return [cell] if cell in known else [name for name in cell.split(", ") if name]
 
 
 def paper_id(claim: str) -> str:
@@ -90,30 +91,30 @@ def _count(ledger: pd.DataFrame) -> str:
     )
 
 
-def _summary(rows: pd.DataFrame, runs: dict[str, Run], chapter: str) -> str:
+def _summary(rows: pd.DataFrame, runs: dict[str, Run], chapter: str) -> Markup:
     """Return a table of claims by runs; a cell counts the verdicts of the claim's parts and settings on the run."""
-    pairs = rows.assign(run=rows["runs"].map(run_ids)).explode("run")
+    pairs = rows.assign(run=rows["runs"].map(lambda cell: run_ids(cell, runs))).explode("run")
     shown = []
     for name, own in rows.groupby("claim", sort=False):
         line = {
-            "claim": f'<a href="#{paper_id(name).lower()}">{html_parts.escape(name)}</a>',
+            "claim": Markup('<a href="#{}">{}</a>').format(paper_id(name).lower(), name),
             "all runs": _cell(own["verdict"]),
         }
         for run in (run for run in runs.values() if run.chapter == chapter):
             found = pairs[(pairs["claim"] == name) & (pairs["run"] == run.id)]
             line[link(run, run_pages.short_name(run))] = _cell(found["verdict"])
         shown.append(line)
-    return html_parts.table(pd.DataFrame(shown), "summary")
+    return html_parts.table(shown, "summary")
 
 
-def _cell(verdicts: pd.Series) -> str:
+def _cell(verdicts: pd.Series) -> Markup | str:
     counts = verdicts.value_counts()
-    return " ".join(mark(verdict, counts[verdict]) for verdict in MARKS if verdict in counts) or "-"
+    return Markup(" ").join(mark(verdict, counts[verdict]) for verdict in MARKS if verdict in counts) or "-"
 
 
-def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> pd.DataFrame:
+def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> list[dict[str, str]]:
     """Return the rows of one claim as text and HTML."""
-    escape, shown = html_parts.escape, []
+    shown = []
     for row in rows.to_dict("records"):
         part = "" if row["part"] == statement else row["part"]
         if row["claim"] != paper_id(row["claim"]):
@@ -123,25 +124,25 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> pd.DataF
         shown.append(
             {
                 "verdict": mark(row["verdict"]),
-                "value [95%]": escape(claims.text(row) + unit) if measured else "",
+                "value [95%]": claims.text(row) + unit if measured else "",
                 "images": _plain(row["n_images"]),
                 "part": sentence(part),
                 "reason": sentence(row["reason"]),
                 **{name: _plain(row[name]) for name in ("dataset", "network", "head", "seed", "setting")},
                 "wanted": f"{'above' if row['wanted'] > 0 else 'below'} {row['margin']:g}" if measured else "",
-                "run": " ".join(
-                    link(runs[each]) if each in runs else escape(each) for each in run_ids(row["runs"])
+                "run": Markup(" ").join(
+                    link(runs[each]) if each in runs else each for each in run_ids(row["runs"], runs)
                 ),
             }
         )
-    shown = pd.DataFrame(shown)
-    return shown[[name for name in shown if shown[name].any()]]  # a column that says nothing is left out
+    said = [name for name in shown[0] if any(row[name] for row in shown)]  # a column that says nothing is left out
+    return [{name: row[name] for name in said} for row in shown]
 
 
-def sentence(text: str) -> str:
+def sentence(text: str) -> Markup:
     """Return a text that may break over lines; other cells may not."""
-    return f'<span class="text">{html_parts.escape(text)}</span>' if text else ""
+    return Markup('<span class="text">{}</span>').format(escape.html(text)) if text else Markup()
 
 
 def _plain(value: object) -> str:
-    return "" if pd.isna(value) else html_parts.escape(str(value))
+    return "" if pd.isna(value) else str(value)

@@ -6,7 +6,6 @@ chapter, whether or not a run of that chapter is at hand: pictures and numbers t
 
 import base64
 import io
-import json
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from cam_utils.networks.models import Classifier
 from cam_utils.pairs import Pairs
 from workflow import ROOT
 from workflow.batch.grid import defaults
+from workflow.site import escape
 
 CHAPTER = "notebooks/minmax_cam.ipynb"
 MOST, TYPICAL = 8, 4  # scenes where methods differ most, and scenes as they mostly are
@@ -146,29 +146,30 @@ def script(found: Explored) -> str:
     """Return explorer-data.js: a script and no JSON file, since pages opened from a disk may not fetch one.
 
     Pictures are PNG, so that no codec changes a map: the photograph, and per head one grey picture of all the
-    scene's maps, a row per label and a column per method, of which the browser colours one tile.
+    scene's maps, a row per label and a column per method, of which the browser colours one tile. Names are written
+    as the form and its table show them, since the browser finds the pictures by them.
     """
-    scenes = {}
+    plain, scenes = escape.plain, {}
     for scene, name in enumerate(found.batch.ids):
         rows = (found.pairs.image == scene).nonzero()[:, 0]
         labels = labels_of(found, scene)
         # [n, M, h, w] -> [n h, M w]
         tiles = {head: m[rows].permute(0, 2, 1, 3).flatten(2).flatten(0, 1) for head, m in found.masks.items()}
         regions = [plots.outline(found.batch, scene, label) for label in labels]
-        scenes[name] = {
-            "labels": [found.classes[label] for label in labels],
+        scenes[plain(name)] = {
+            "labels": [plain(found.classes[label]) for label in labels],
             "outlines": [outline_path(region.numpy()) for region in regions],
             "photo": png(found.batch.images[scene].permute(1, 2, 0)),
-            "maps": {head: png(tile) for head, tile in tiles.items()},
+            "maps": {plain(head): png(tile) for head, tile in tiles.items()},
         }
     content = {
         "size": found.batch.images.shape[-1],
         "colours": plots.map_colours(),
-        "methods": [PAPER_METHODS.get(method, method) for method in found.methods],
-        "blanks": {head: (255 * blank).round().int().tolist() for head, blank in found.blanks.items()},
+        "methods": [plain(PAPER_METHODS.get(method, method)) for method in found.methods],
+        "blanks": {plain(head): (255 * blank).round().int().tolist() for head, blank in found.blanks.items()},
         "scenes": scenes,
     }
-    return f"window.CAM_EXPLORER = {json.dumps(content, separators=(',', ':'))};\n"
+    return f"window.CAM_EXPLORER = {escape.script_json(content)};\n"
 
 
 def png(values: Tensor) -> str:

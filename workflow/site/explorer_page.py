@@ -1,12 +1,13 @@
 """The explorer as HTML: a form that assets/explorer.js brings to life, and the table that it reads numbers from."""
 
 import pandas as pd
+from markupsafe import Markup
 
 from cam_utils.evaluation import facts
 from cam_utils.evaluation.bootstrap import UNDEFINED
 from cam_utils.evaluation.facts import Metric
 from cam_utils.evaluation.results import PAPER_METHODS
-from workflow.site import html_parts
+from workflow.site import escape, html_parts
 from workflow.site.explorer import Explored, labels_of
 
 # heading -> columns of the pairs table; a probability is neither good nor bad
@@ -26,34 +27,29 @@ VIEWS = {"overlay": "map over the image", "kept": "map kept", "cut": "map cut ou
 
 def explorer_part(found: Explored, folder: str = "../_static") -> str:
     """Return the generated part of the explorer's page, as MyST; its scripts and styles lie in `folder`."""
-    off = (
+    off = Markup(
         '<div class="explorer-off"><p>The explorer needs JavaScript. The table "All numbers" below holds '
         "everything that it shows but the pictures.</p>\n"
-        f'<noscript><img src="{folder}/explorer.jpg" alt="Scene {found.batch.ids[0]}: the maps of all its labels '
+        '<noscript><img src="{}/explorer.jpg" alt="Scene {}: the maps of all its labels '
         'by every method, with the outlines of the objects"></noscript></div>'
+    ).format(folder, escape.html(found.batch.ids[0]))
+    scripts = Markup("\n").join(
+        Markup('<script src="{}/{}.js"></script>').format(folder, name) for name in ("explorer-data", "explorer")
     )
-    scripts = "\n".join(f'<script src="{folder}/{name}.js"></script>' for name in ("explorer-data", "explorer"))
-    form = "\n".join(
-        [
-            '<form class="explorer" hidden aria-label="Explorer" autocomplete="off">',
-            _scenes(found),
-            _labels(found),
-            '<div class="beside"><div>',
-            f'<div class="sides">\n{_side("left", found)}\n{_side("right", found)}\n</div>',
-            f'{_views()}\n<p class="summary" aria-live="polite"></p></div>',
-            f"{_comparison()}</div>",
-            "</form>",
-        ]
-    )
-    numbers = html_parts.frame(html_parts.table(table(found), "numbers"), "All numbers of the explorer")
-    return (
-        html_parts.raw(f'<link rel="stylesheet" href="{folder}/explorer.css">\n{off}\n{form}')
-        + "\n"
-        + html_parts.raw(f'<details class="explorer-numbers"><summary>All numbers</summary>\n{numbers}\n</details>')
-        + "\n"
-        + html_parts.raw(scripts)
-        + f"\n{_facts(found)}\n"
-    )
+    form = Markup(
+        '<form class="explorer" hidden aria-label="Explorer" autocomplete="off">\n{}\n{}\n'
+        '<div class="beside"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
+        '{}\n<p class="summary" aria-live="polite"></p></div>\n{}</div>\n</form>'
+    ).format(_scenes(found), _labels(found), _side("left", found), _side("right", found), _views(), _comparison())
+    style = Markup('<link rel="stylesheet" href="{}/explorer.css">').format(folder)
+    numbers = html_parts.table(table(found).to_dict("records"), "numbers")
+    details = Markup('<details class="explorer-numbers"><summary>All numbers</summary>\n{}\n</details>')
+    parts = [
+        Markup("\n").join([style, off, form]),
+        details.format(html_parts.frame(numbers, "All numbers of the explorer")),
+        scripts,
+    ]
+    return "\n".join([*map(html_parts.raw, parts), _facts(found)]) + "\n"
 
 
 def table(found: Explored) -> pd.DataFrame:
@@ -82,91 +78,99 @@ def text(value: float, column: str) -> str:
     return ("yes" if value else "no") if column == "increase_in_confidence" else f"{100 * value:.1f}%"
 
 
-def _scenes(found: Explored) -> str:
-    groups = []
-    for heading, scenes in found.groups.items():
-        choices = []
-        for scene in scenes:
-            name = found.batch.ids[scene]
-            labels = ", ".join(found.classes[label] for label in labels_of(found, scene))
-            choices.append(
-                f'<label><input type="radio" name="image" value="{name}">'
-                f'<img class="dark-light" alt="Scene {name}, labels {labels}" width="64" height="64">'
-                f'<span aria-hidden="true">{labels}</span></label>'
-            )
-        groups.append(f'<div><p>{heading}</p><div class="strip">{"".join(choices)}</div></div>')
-    return f'<fieldset class="scenes"><legend>Image</legend>\n{chr(10).join(groups)}\n</fieldset>'
-
-
-def _labels(found: Explored) -> str:
-    choices = "".join(
-        f'<label hidden><input type="radio" name="label" value="{name}" disabled><span>{name}</span></label>'
-        for name in found.classes
+def _scenes(found: Explored) -> Markup:
+    groups = Markup("\n").join(
+        Markup('<div><p>{}</p><div class="strip">{}</div></div>').format(
+            escape.html(heading), Markup().join(_scene(found, scene) for scene in scenes)
+        )
+        for heading, scenes in found.groups.items()
     )
-    return f'<fieldset class="chips"><legend>Label to explain</legend>{choices}</fieldset>'
+    return Markup('<fieldset class="scenes"><legend>Image</legend>\n{}\n</fieldset>').format(groups)
 
 
-def _side(side: str, found: Explored) -> str:
+def _scene(found: Explored, scene: int) -> Markup:
+    labels = escape.html(", ".join(found.classes[label] for label in labels_of(found, scene)))
+    return Markup(
+        '<label><input type="radio" name="image" value="{0}">'
+        '<img class="dark-light" alt="Scene {0}, labels {1}" width="64" height="64">'
+        '<span aria-hidden="true">{1}</span></label>'
+    ).format(escape.html(found.batch.ids[scene]), labels)
+
+
+def _labels(found: Explored) -> Markup:
+    choice = Markup('<label hidden><input type="radio" name="label" value="{0}" disabled><span>{0}</span></label>')
+    choices = Markup().join(choice.format(escape.html(name)) for name in found.classes)
+    return Markup('<fieldset class="chips"><legend>Label to explain</legend>{}</fieldset>').format(choices)
+
+
+def _side(side: str, found: Explored) -> Markup:
     """Return one side: its method, the head of its network, and its picture."""
-    methods = "".join(_option(m, PAPER_METHODS.get(m, m), m == DEFAULTS[side]) for m in found.methods)
-    heads = "".join(_option(head, head, False) for head in found.masks)
-    size = found.batch.images.shape[-1]
-    canvas = f'<canvas role="img" data-side="{side}" width="{size}" height="{size}"></canvas>'
-    outline = f'<svg viewBox="0 0 {size} {size}" aria-hidden="true"><path/><path/></svg>'
-    return (
-        f'<fieldset class="side"><legend>{side.title()}</legend>\n'
-        f'<label><span>Method</span> <select name="{side}">{methods}</select></label>\n'
-        f'<label><span>Head</span> <select name="{side}-head">{heads}</select></label>\n'
-        f'<div class="picture">{canvas}{outline}</div></fieldset>'
+    methods = Markup().join(
+        _option(m, PAPER_METHODS.get(m, m), " selected" if m == DEFAULTS[side] else "") for m in found.methods
+    )
+    return Markup(
+        '<fieldset class="side"><legend>{title}</legend>\n'
+        '<label><span>Method</span> <select name="{side}">{methods}</select></label>\n'
+        '<label><span>Head</span> <select name="{side}-head">{heads}</select></label>\n'
+        '<div class="picture"><canvas role="img" data-side="{side}" width="{size}" height="{size}"></canvas>'
+        '<svg viewBox="0 0 {size} {size}" aria-hidden="true"><path/><path/></svg></div></fieldset>'
+    ).format(
+        title=side.title(),
+        side=side,
+        methods=methods,
+        heads=Markup().join(_option(head, head) for head in found.masks),
+        size=found.batch.images.shape[-1],
     )
 
 
-def _option(value: str, words: str, selected: bool) -> str:
-    return f'<option value="{value}"{" selected" if selected else ""}>{words}</option>'
+def _option(value: str, words: str, selected: str = "") -> Markup:
+    return Markup('<option value="{}"{}>{}</option>').format(escape.html(value), selected, escape.html(words))
 
 
-def _views() -> str:
-    views = "".join(
-        f'<label><input type="radio" name="view" value="{name}"{" checked" if name == "overlay" else ""}>'
-        f"<span>{words}</span></label>"
+def _views() -> Markup:
+    views = Markup().join(
+        Markup('<label><input type="radio" name="view" value="{}"{}><span>{}</span></label>').format(
+            name, " checked" if name == "overlay" else "", words
+        )
         for name, words in VIEWS.items()
     )
-    return f"""<div class="controls">
+    return Markup("""<div class="controls">
 <button type="button" class="swap">Swap left and right</button>
-<fieldset class="chips"><legend>Show</legend>{views}</fieldset>
+<fieldset class="chips"><legend>Show</legend>{}</fieldset>
 <label class="slider"><span>Opacity of the map</span>
 <input type="range" name="opacity" min="0" max="100" step="5" value="60"> <output></output></label>
 <label class="tick"><input type="checkbox" name="outline" checked>
 <span>Outline of the annotated object</span></label>
 <p class="scale"><span>map: 0</span> <span class="bar" role="img" aria-label="from dark to bright"></span>
 <span>1</span></p>
-</div>"""
+</div>""").format(views)
 
 
-def _comparison() -> str:
+def _comparison() -> Markup:
     """Return the empty comparison; data-column is the place of a row's numbers in `table`."""
-    column, bodies = 3, ""
+    column, bodies = 3, Markup()
     for heading, group in METRICS.items():
-        bodies += f'<tbody><tr><th colspan="3" scope="rowgroup">{heading}</th></tr>\n'
+        bodies += Markup('<tbody><tr><th colspan="3" scope="rowgroup">{}</th></tr>\n').format(heading)
         for metric in group.values():
             column += 1
             wanted, mark = WANTED[metric.wanted]
-            name = f'<a href="metrics.html#{metric.heading}">{metric.short}</a>'
+            name = Markup('<a href="metrics.html#{}">{}</a>').format(metric.heading, metric.short)
             if mark:
-                name += f'&nbsp;<span aria-hidden="true">{mark}</span>'
-                name += f'<span class="visually-hidden">, {wanted} is better</span>'
+                name += Markup(
+                    '&nbsp;<span aria-hidden="true">{}</span><span class="visually-hidden">, {} is better</span>'
+                ).format(mark, wanted)
             if metric.short != metric.title:
-                name += f' <span class="words">{metric.title}</span>'
-            bodies += (
-                f'<tr data-column="{column}" data-wanted="{wanted}" data-name="{metric.short}">'
-                f'<th scope="row">{name}</th><td></td><td></td></tr>\n'
-            )
-        bodies += "</tbody>\n"
-    return (
+                name += Markup(' <span class="words">{}</span>').format(metric.title)
+            bodies += Markup(
+                '<tr data-column="{}" data-wanted="{}" data-name="{}">'
+                '<th scope="row">{}</th><td></td><td></td></tr>\n'
+            ).format(column, wanted, metric.short, name)
+        bodies += Markup("</tbody>\n")
+    return Markup(
         '<table class="comparison"><caption>↑ high is better, ↓ low is better, ✓ the better side</caption>\n'
         '<thead><tr><th scope="col">metric</th><th scope="col">left</th><th scope="col">right</th></tr></thead>\n'
-        f"{bodies}</table>"
-    )
+        "{}</table>"
+    ).format(bodies)
 
 
 def _facts(found: Explored) -> str:

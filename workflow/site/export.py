@@ -7,6 +7,7 @@ Pages of runs stay outside, and what needs a script shows what it shows without.
 """
 
 import argparse
+import copy
 import posixpath
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup, Tag
+from markupsafe import Markup
 
 from workflow import ROOT
 from workflow.site.contents import pages_of
@@ -58,9 +60,10 @@ def single_page(site: Path, names: Iterable[str]) -> Path:
         if article is None:
             raise ValueError(f"expected an article in {path}")
         head = _head(page.head, name) if head is None else head
-        contents.append(f'<li><a href="#{anchor(name)}">{_title(article) or name}</a></li>')
+        contents.append(Markup('<li><a href="#{}">{}</a></li>').format(anchor(name), _title(article) or name))
         _adapt(article, name, names)
-        articles.append(f'<div class="single-page" id="{anchor(name)}">{article.decode_contents()}</div>')
+        inner = Markup(article.decode_contents())
+        articles.append(Markup('<div class="single-page" id="{}">{}</div>').format(anchor(name), inner))
     out = site / NAME
     out.write_text(SHELL.format(head=head, contents="\n".join(contents), articles="\n".join(articles)))
     return out
@@ -78,10 +81,14 @@ def _head(head: Tag, name: str) -> str:
     return head.decode_contents()
 
 
-def _title(article: Tag) -> str:
+def _title(article: Tag) -> Markup:
     """Return the article's title, without the link to itself."""
-    parts = article.h1.contents if article.h1 else []
-    return "".join(str(part) for part in parts if "headerlink" not in getattr(part, "attrs", {}).get("class", ()))
+    if article.h1 is None:
+        return Markup()
+    title = copy.copy(article.h1)
+    for link in title("a", "headerlink"):
+        link.decompose()
+    return Markup(title.decode_contents())  # str() of a part would undo its escapes
 
 
 def _adapt(article: Tag, name: str, names: list[str]) -> None:

@@ -1,43 +1,60 @@
-"""Pieces of HTML that the pages of results share: a table, its frame, the form that filters rows."""
+"""Pieces of HTML that the pages of results share: a table, its frame, the form that filters rows.
 
-import html
-import re
-from collections.abc import Iterable, Mapping
+All take values as they are and escape them; what is Markup stays, so that a cell may hold links and marks.
+"""
 
-import pandas as pd
+from collections.abc import Iterable, Mapping, Sequence
 
-escape = html.escape
+from markupsafe import Markup
+
+from workflow.site import escape
 
 
-def table(rows: pd.DataFrame, classes: str = "") -> str:
-    """Return the table; its cells are HTML already, so that a cell may hold links and marks."""
-    with pd.option_context("display.max_colwidth", None):
-        text = rows.to_html(
-            index=False, escape=False, border=0, classes=f"table {classes}", na_rep="", justify="unset"
+def table(rows: Sequence[Mapping[str, object]], classes: str = "") -> Markup:
+    """Return rows of the same columns as a table; raises IndexError without any row.
+
+    >>> print(table([{"a": "<", Markup("<b>b</b>"): Markup("<i>1</i>")}]))
+    <table class="dataframe table ">
+    <thead><tr><th scope="col">a</th><th scope="col"><b>b</b></th></tr></thead>
+    <tbody>
+    <tr><td>&lt;</td><td><i>1</i></td></tr>
+    </tbody>
+    </table>
+    """
+    head = Markup().join(Markup('<th scope="col">{}</th>').format(escape.html(name)) for name in rows[0])
+    body = Markup().join(
+        Markup("<tr>{}</tr>\n").format(
+            Markup().join(Markup("<td>{}</td>").format(escape.html(cell)) for cell in row.values())
         )
-    text = re.sub(r"\n\s*", "", text).replace(' style="text-align: unset;"', "").replace("<th>", '<th scope="col">')
-    return text.replace("</tr>", "</tr>\n")
+        for row in rows
+    )
+    return Markup(
+        '<table class="dataframe table {}">\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>'
+    ).format(classes, head, body)
 
 
-def frame(inner: str, label: str, **facts: str) -> str:
+def frame(inner: Markup, label: str, **facts: str) -> Markup:
     """Return `inner` in a frame that scrolls sideways, by keyboard too; `facts` hold for all of its rows."""
-    data = "".join(f' data-{name}="{escape(value)}"' for name, value in facts.items())
-    return f'<div class="rows" tabindex="0" role="region" aria-label="{escape(label)}"{data}>\n{inner}\n</div>'
-
-
-def filters(choices: Mapping[str, Iterable[str]]) -> str:
-    """Return the form {column: its values}; it is hidden until assets/filter.js makes it work."""
-    fields = ""
-    for name, values in choices.items():
-        options = "".join(f"<option>{escape(value)}</option>" for value in values)
-        fields += f'<label>{escape(name)} <select name="{escape(name)}"><option value="">all</option>{options}'
-        fields += "</select></label>\n"
-    return (
-        f'<form class="row-filter" hidden aria-label="Filter the rows">\n{fields}'
-        '<button type="reset">Show all</button>\n<output aria-live="polite"></output>\n</form>'
+    data = Markup().join(Markup(' data-{}="{}"').format(name, escape.html(value)) for name, value in facts.items())
+    return Markup('<div class="rows" tabindex="0" role="region" aria-label="{}"{}>\n{}\n</div>').format(
+        escape.html(label), data, inner
     )
 
 
-def raw(text: str) -> str:
+def filters(choices: Mapping[str, Iterable[str]]) -> Markup:
+    """Return the form {column: its values}; it is hidden until assets/filter.js makes it work."""
+    fields = Markup()
+    for name, values in choices.items():
+        options = Markup().join(Markup("<option>{}</option>").format(escape.html(value)) for value in values)
+        fields += Markup(
+            '<label>{0} <select name="{0}"><option value="">all</option>{1}</select></label>\n'
+        ).format(escape.html(name), options)
+    return Markup(
+        '<form class="row-filter" hidden aria-label="Filter the rows">\n{}'
+        '<button type="reset">Show all</button>\n<output aria-live="polite"></output>\n</form>'
+    ).format(fields)
+
+
+def raw(text: Markup) -> str:
     """Return HTML as a block of MyST."""
-    return f"````{{raw}} html\n{text}\n````\n"
+    return escape.fenced("{raw} html", text) + "\n"

@@ -23,8 +23,10 @@ from workflow.site.speed_page import speed_part
 PLACEHOLDER = re.compile(r"^\*The .* filled in here .*when the book is built \(`make book`\)\.\*\n", re.M)
 
 
-def stage(source: Path, runs: Iterable[Run]) -> None:
+def stage(source: Path, runs: Iterable[Run], left_out: Sequence[str] = ()) -> None:
     """Write into the staged book `source` its explorer, and what the runs, the settings and the chapters add to it.
+
+    `left_out` are sentences on runs that are not among `runs`, for the page of results.
 
     Raises ValueError if a page lacks the line to be replaced, a chapter its title, or the contents a run's chapter,
     and for settings that :func:`with_buttons` refuses; FileNotFoundError for a run without its notebook.
@@ -44,7 +46,7 @@ def stage(source: Path, runs: Iterable[Run]) -> None:
             page.parent.mkdir(exist_ok=True)
             nbformat.write(run_page(run), page)
     for name in sorted({*GENERATED} & {*pages_of(contents)}):  # what is not listed is not built
-        fill(source / f"{name}.md", GENERATED[name](source, runs))
+        fill(source / f"{name}.md", GENERATED[name](source, runs, left_out))
 
 
 def fill(page: Path, text: str) -> None:
@@ -63,13 +65,13 @@ def _write(file: Path, content: dict) -> None:
     file.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def _claims(source: Path, runs: Sequence[Run]) -> str:
+def _claims(source: Path, runs: Sequence[Run], left_out: Sequence[str]) -> str:
     ledger = claims.judge(runs)
     ledger.to_csv(source / "book" / "claims.csv", index=False)
     return claims_part(ledger, runs)
 
 
-def _explorer(source: Path, runs: Sequence[Run]) -> str:
+def _explorer(source: Path, runs: Sequence[Run], left_out: Sequence[str]) -> str:
     shown = explorer.explore()
     (source / "assets" / "explorer-data.js").write_text(explorer.script(shown))
     explorer.picture(shown, source / "assets" / "explorer.jpg")
@@ -77,10 +79,10 @@ def _explorer(source: Path, runs: Sequence[Run]) -> str:
 
 
 # page -> its generated part, which may leave files in the staged book
-GENERATED: dict[str, Callable[[Path, Sequence[Run]], str]] = {
-    "book/results": lambda source, runs: results_part(runs),
+GENERATED: dict[str, Callable[[Path, Sequence[Run], Sequence[str]], str]] = {
+    "book/results": lambda source, runs, left_out: results_part(runs, left_out),
     "book/claims": _claims,
-    "book/citation": lambda source, runs: citation_part(source / "CITATION.cff"),
-    "book/speed": lambda source, runs: speed_part(source),
+    "book/citation": lambda source, runs, left_out: citation_part(source / "CITATION.cff"),
+    "book/speed": lambda source, runs, left_out: speed_part(source),
     "book/explorer": _explorer,
 }

@@ -8,11 +8,12 @@ from pathlib import PurePath
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from cam_utils.evaluation import bootstrap, results
 from cam_utils.networks.facts import NETWORKS
 from cam_utils.runs import Run
-from workflow.site import html_parts, run_pages
+from workflow.site import escape, html_parts, run_pages
 
 PREFIXES = {"minmax": "MinMax-CAM", "repcam": "Representative-class CAM", "sscam": "SS-CAM"}
 # Our name -> the names that the papers' tables use for it (of networks: cam_utils.networks.facts).
@@ -25,13 +26,13 @@ DATASETS = {
 }
 STEPS = (5, 15)  # percentage points from which a difference is coloured as medium, and as large
 KEYS = ["table", "dataset", "network", "split", "setting", "method", "metric"]
-LEGEND = """<ul class="legend">
+LEGEND = Markup("""<ul class="legend">
 <li><span class="diff d0">+1.2</span> our 95% interval reaches the paper's value or range</li>
 <li><span class="diff up1">+3.0</span> <span class="diff up2">+9.0</span> <span class="diff up3">+30.0</span>
 ours is higher, by less than 5, less than 15, and 15 points or more</li>
 <li><span class="diff down1">-3.0</span> <span class="diff down2">-9.0</span> <span class="diff down3">-30.0</span>
 ours is lower, in the same steps</li>
-</ul>"""
+</ul>""")
 
 
 def means(runs: Iterable[Run]) -> pd.DataFrame:
@@ -43,7 +44,7 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
     for run in runs:
         file = run.folder / "means.csv"
         if file.is_file():
-            known = {"dataset": run.parameters["dataset"], "split": run.parameters.get("split", "val")}
+            known = {"dataset": run.parameters["dataset"], "split": str(run.parameters.get("split", "val"))}
             # What else than the seed may differ keeps rows apart: heads have runs of their own.
             alike = {k: v for k, v in run.parameters.items() if k not in ("seed", *run_pages.MACHINE)}
             # A pretrained network and one from random weights are no two seeds, wherever the weights lie.
@@ -52,9 +53,11 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
             known["seed"] = run.parameters.get("seed")
             rows = pd.read_csv(file).assign(network=run_pages.network_of(run), **known)
             rows = rows[rows["table"] != run.chapter]  # a table of the chapter's own has no paper's beside it
-            rows["setting"] = [
-                ", ".join(map(str, (s, *run_pages.extras(run)))) for s in rows["setting"].fillna("-")
-            ]
+            if rows[["table", "method", "metric"]].isna().any(axis=None):
+                raise ValueError("expected a table, a method and a metric in every row")
+            further = run_pages.extras(run)
+            rows["setting"] = [", ".join(["-" if pd.isna(s) else str(s), *further]) for s in rows["setting"]]
+            rows = rows.astype(dict.fromkeys(KEYS, str))  # a name of digits is a number for read_csv
             parts.append(rows.assign(run=run.id))
     columns = [*KEYS, "value", "low", "high", "n_images", "seeds", "runs"]
     if not parts:
@@ -110,70 +113,75 @@ def title_of(table: str) -> str:
     return f"{PREFIXES.get(found[1], found[1])}, Table {found[2]}" + (f" ({found[3]})" if found[3] else "")
 
 
-def results_part(runs: Iterable[Run]) -> str:
-    """Return the generated part of the page of results, as MyST; one sentence if no run has means."""
+def results_part(runs: Iterable[Run], left_out: Iterable[str] = ()) -> str:
+    """Return the generated part of the page of results, as MyST; one sentence if no run has means.
+
+    `left_out` are sentences on runs that the book cannot show.
+    """
     runs = list(runs)
     found = means(runs)
+    missing = "".join(f"\n{escape.myst(why)}\n" for why in left_out)
     if found.empty:
-        return "No run has been read into this build: there are no means to show.\n"
+        return f"No run has been read into this build: there are no means to show.\n{missing}"
     pages = {run.id: run for run in runs}
     names = {name: title_of(name) for name in found["table"].unique()}
     choices = {column: sorted(found[column].unique()) for column in ("dataset", "network")}
-    text = html_parts.raw(html_parts.filters(choices | {"table": names.values()}) + "\n" + LEGEND)
+    text = html_parts.raw(html_parts.filters(choices | {"table": names.values()}) + "\n" + LEGEND) + missing
     for name, rows in found.groupby("table", sort=False):
         body = html_parts.table(_shown(rows, pages))
         frame = html_parts.frame(body, f"Ours beside {names[name]}", table=names[name])
-        text += f"\n### {run_pages.markdown_safe(names[name])}\n\n{html_parts.raw(frame)}"
+        text += f"\n### {escape.prose(names[name])}\n\n{html_parts.raw(frame)}"
     return text
 
 
-def _shown(rows: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+def _shown(rows: pd.DataFrame, runs: dict[str, Run]) -> list[dict[str, str]]:
     """Return the rows of one published table as text and HTML."""
-    escape, shown = html_parts.escape, []
+    shown = []
     for row in rows.itertuples():
         low, high, where = published(row.table, row.dataset, row.network, row.split, row.method, row.metric)
         paper = "" if np.isnan(low) else f"{low:.2f}" + (f" to {high:.2f}" if high > low else "")
         shown.append(
             {
-                "dataset": escape(row.dataset),
-                "network": escape(row.network),
-                "method": escape(row.method),
-                "metric": escape(row.metric),
+                "dataset": row.dataset,
+                "network": row.network,
+                "method": row.method,
+                "metric": row.metric,
                 "ours [95%]": bootstrap.text(row.value, row.low, row.high),
                 "paper": paper,
                 "ours - paper": difference(row.value, row.low, row.high, low, high),
-                "setting": escape(row.setting),
+                "setting": row.setting,
                 "images": f"{row.n_images:.0f}" + (f" x {row.seeds} seeds" if row.seeds > 1 else ""),
-                "paper's data": escape(where),
-                "run": " ".join(link(runs[each]) for each in row.runs),
+                "paper's data": where,
+                "run": Markup(" ").join(link(runs[each]) for each in row.runs),
             }
         )
-    return pd.DataFrame(shown)
+    return shown
 
 
-def difference(value: float, low: float, high: float, least: float, most: float) -> str:
+def difference(value: float, low: float, high: float, least: float, most: float) -> Markup:
     """Return our value minus the nearest of the paper's [least, most], as HTML coloured by sign and size.
 
-    >>> difference(50.0, 48.0, 52.0, 40.0, 40.0)
-    '<span class="diff up2">+10.0</span>'
-    >>> difference(50.0, 48.0, 52.0, 40.0, 60.0)
-    '<span class="diff d0">in range</span>'
+    >>> print(difference(50.0, 48.0, 52.0, 40.0, 40.0))
+    <span class="diff up2">+10.0</span>
+    >>> print(difference(50.0, 48.0, 52.0, 40.0, 60.0))
+    <span class="diff d0">in range</span>
     """
     if np.isnan(value) or np.isnan(least):
-        return ""
+        return Markup()
     if least < most and least <= value <= most:
-        return '<span class="diff d0">in range</span>'
+        return Markup('<span class="diff d0">in range</span>')
     gap = value - (least if value < least else min(value, most))
     size = 1 + sum(abs(gap) >= step for step in STEPS)
     covered = low <= most and high >= least
     kind = "d0" if covered or gap == 0 else f"{'up' if gap > 0 else 'down'}{size}"
-    return f'<span class="diff {kind}">{gap:+.1f}</span>'
+    return Markup('<span class="diff {}">{:+.1f}</span>').format(kind, gap)
 
 
-def link(run: Run, text: str | None = None) -> str:
+def link(run: Run, text: str | None = None) -> Markup:
     """Return an HTML link from a page of book/ to the run's page."""
     name = text or (f"seed {run.parameters['seed']}" if "seed" in run.parameters else run.id)
-    return f'<a href="../{run_pages.page_of(run)}.html">{html_parts.escape(name)}</a>'
+    address = escape.url(f"../{run_pages.page_of(run)}.html")
+    return Markup('<a href="{}">{}</a>').format(address, escape.html(name))
 
 
 def _plain(method: str) -> str:

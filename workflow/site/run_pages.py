@@ -11,6 +11,7 @@ import nbformat
 
 from cam_utils.runs import Run
 from workflow.batch.grid import defaults
+from workflow.site import escape
 from workflow.site.chapter_pages import command
 from workflow.site.contents import extended
 
@@ -40,7 +41,7 @@ HEADING = re.compile(r"^(#+) +(.*?)[ \t]*$", re.M)
 
 def page_of(run: Run) -> str:
     """Return the run's page, without its suffix: the chapter itself for the default run."""
-    return f"notebooks/{run.chapter}" if run.id == run.chapter else f"{FOLDER}/{run.id}"
+    return f"notebooks/{run.chapter}" if run.id == run.chapter else f"{FOLDER}/{escape.file_name(run.id)}"
 
 
 def network_of(run: Run) -> str:
@@ -70,14 +71,16 @@ def extras(run: Run) -> list[str]:
 def run_page(run: Run) -> nbformat.NotebookNode:
     """Return the run's executed notebook as a page. Raises FileNotFoundError if the run has no notebook."""
     page = nbformat.read(_notebook(run), 4)
-    _retitle(page, f"{TITLES.get(run.chapter, run.chapter)}: {short_name(run)}", _about(run))
     _drop_section(page, FINDINGS)
     _hide_paths(page, run)
-    _make_unique(page, run.id)
+    _make_unique(page, escape.file_name(run.id))
     for cell in page.cells:
         if cell.cell_type == "markdown":
             for pattern in (PATHS, FILES):
                 cell.source = pattern.sub(lambda m: m[1] + _moved(m[2]) + m[3], cell.source)
+    # Last, so that nothing in a value is taken for a label or a link of the chapter.
+    title = f"{TITLES.get(run.chapter, run.chapter)}: {escape.myst(short_name(run))}"
+    _retitle(page, title, _about(run))
     return page
 
 
@@ -86,18 +89,9 @@ def add_to_toc(contents: dict, runs: Iterable[Run]) -> dict:
     pages: dict[str, list[dict]] = {}
     for run in runs:
         if run.id != run.chapter:
-            entry = {"file": page_of(run), "title": short_name(run)}
+            entry = {"file": page_of(run), "title": escape.plain(short_name(run))}
             pages.setdefault(f"notebooks/{run.chapter}", []).append(entry)
     return extended(contents, pages)
-
-
-def markdown_safe(text: object) -> str:
-    """Return the text with every character escaped that MyST would read as markup.
-
-    >>> markdown_safe("squeezenet1_0 [x]")
-    'squeezenet1\\\\_0 \\\\[x\\\\]'
-    """
-    return re.sub(r"([\\`*_\[\]{}<>$#%|])", r"\\\1", str(text))
 
 
 def _notebook(run: Run) -> Path:
@@ -138,20 +132,17 @@ def _about(run: Run) -> str:
         else "",
     ]
     given = {name: _text(value) for name, value in _changed(run).items() if name not in ("output", "device")}
-    chapter = f"{{doc}}`{run.chapter}`"  # moved with the chapter's own links
+    chapter = f"{{doc}}`../notebooks/{run.chapter}`"
     judged = """ {doc}`../book/claims` judges the paper's claims on it, and {doc}`../book/results`
 puts its means beside the paper's."""
-    return f"""\
-:::{{admonition}} A run of the chapter
+    text = f"""\
 The text is that of chapter {chapter}, which shows the default run and says what it shows; the numbers and figures
 on this page are this run's.{judged if run.chapter in PAPERS else ""}
 
-{markdown_safe("; ".join(fact for fact in facts if fact))}.
+{escape.myst("; ".join(fact for fact in facts if fact))}.
 
-```bash
-{command(run.chapter, run.id, given)}
-```
-:::"""
+{escape.code(command(run.chapter, run.id, given), "bash")}"""
+    return escape.fenced("{admonition} A run of the chapter", text, ":")
 
 
 def _duration(seconds: float) -> str:
@@ -162,12 +153,13 @@ def _duration(seconds: float) -> str:
 
 
 def _retitle(page: nbformat.NotebookNode, title: str, below: str) -> None:
+    """Replace the page's title, both given as MyST."""
     for cell in page.cells:
         if cell.cell_type == "markdown" and (found := HEADING.search(cell.source)):
             before, after = cell.source[: found.start()], cell.source[found.end() :]
-            cell.source = f"{before}# {markdown_safe(title)}\n\n{below}\n{after}"
+            cell.source = f"{before}# {title}\n\n{below}\n{after}"
             return
-    page.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {markdown_safe(title)}\n\n{below}", id="run-title"))
+    page.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}\n\n{below}", id="run-title"))
 
 
 def _drop_section(page: nbformat.NotebookNode, title: str) -> None:

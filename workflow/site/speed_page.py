@@ -8,6 +8,7 @@ import pandas as pd
 
 from cam_utils import plots
 from cam_utils.evaluation import bootstrap
+from workflow.site import escape
 
 LIBRARIES = ("pytorch-grad-cam", "torch-cam")
 NOUNS = {
@@ -47,7 +48,10 @@ def speed_part(source: Path) -> str:
     Reads source/data/results/bench/*.json and source/data/results/gpu/*.json as benchmarks/ wrote them.
     """
     stored = source / "data" / "results"
-    found = {path.stem: json.loads(path.read_text()) for path in sorted((stored / "bench").glob("*.json"))}
+    found = {
+        escape.file_name(path.stem): json.loads(path.read_text())
+        for path in sorted((stored / "bench").glob("*.json"))
+    }
     growth, precision, engine = (found.pop(name, None) for name in ("growth", "precision", "engine"))
     parts = [part for name, record in found.items() for part in _device(name, record, source / "assets")]
     parts += _growth(growth) if growth else []
@@ -63,12 +67,14 @@ def _device(name: str, record: dict, assets: Path) -> list[str]:
     """Return what one device measured, with its pictures in `assets`."""
     rows = [{"what": what(row), **_ratios(row)} for row in record["times"]]
     return [
-        f"## {record['device']}",
-        f"{record['threads']} threads, {'real' if record['samples'] else 'random'} images, "
-        f"{_versions(record)}; revision {str(record['git'])[:8]}, {record['wall_s'] / 60:.0f} minutes.",
+        f"## {escape.myst(record['device'])}",
+        escape.myst(
+            f"{record['threads']} threads, {'real' if record['samples'] else 'random'} images, "
+            f"{_versions(record)}; revision {str(record['git'])[:8]}, {record['wall_s'] / 60:.0f} minutes."
+        ),
         "### What is promised",
         PROMISED.format(name=name),
-        "```text\n" + "\n".join(record["contract"]) + "\n```",
+        escape.code("\n".join(record["contract"]), "text"),
         "### All rows",
         table(rows, f"tab-speed-{name}", RATIOS),
         *_pictures(name, record["times"], pd.DataFrame(record["memory"]), assets),
@@ -157,9 +163,10 @@ def what(row: dict) -> str:
 def table(rows: list[dict], name: str, caption: str) -> str:
     """Return rows of equal or missing keys as a captioned table in MyST Markdown."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ["---"] * len(columns)] + [[str(row.get(c, "")) for c in columns] for row in rows]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f":::{{table}} {caption}\n:name: {name}\n\n{body}\n:::"
+    cells = [columns, *([row.get(c, "") for c in columns] for row in rows)]
+    head, *lines = [f"| {' | '.join(map(escape.myst, line))} |" for line in cells]
+    body = "\n".join([head, "|" + " --- |" * len(columns), *lines])
+    return escape.fenced(f"{{table}} {caption}", f":name: {name}\n\n{body}", ":")
 
 
 def _growth(record: dict) -> list[str]:
@@ -182,9 +189,9 @@ def _precision(record: dict) -> list[str]:
     keys = ("average drop, float32", "average drop, bfloat16", "largest difference of a drop")
     full, half, most = (100 * record[key] for key in keys)
     text = (
-        f"{record['what']}, {record['pairs']} pairs: maps in [0, 1] differ by {mean:.4f} on average and by "
-        f"{far:.3f} at most, and correlate by at least {alike:.4f}. The average drop is {full:.2f}% with float32 "
-        f"and {half:.2f}% with bfloat16; of a single pair it changes by {most:.2f} points at most."
+        f"{escape.myst(record['what'])}, {record['pairs']} pairs: maps in [0, 1] differ by {mean:.4f} on average "
+        f"and by {far:.3f} at most, and correlate by at least {alike:.4f}. The average drop is {full:.2f}% with "
+        f"float32 and {half:.2f}% with bfloat16; of a single pair it changes by {most:.2f} points at most."
     )
     return ["## What bfloat16 changes", text]
 
@@ -197,7 +204,7 @@ def _engine(record: dict) -> list[str]:
     text = (
         f"{{doc}}`batch` executes notebooks. A run that does nothing takes {each} (Snakemake, papermill, starting "
         f"and ending a kernel; mean of {record['runs']} runs, one after another), a batch of a single one {one}, "
-        f"and a batch in which nothing is left to do {again} ({record['device']})."
+        f"and a batch in which nothing is left to do {again} ({escape.myst(record['device'])})."
     )
     return ["## What the batch adds to a run", text]
 
@@ -219,8 +226,11 @@ def _gpu(record: dict) -> list[str]:
         if key.startswith("VOC 2007 val")
     ]
     caption = "Throughput as a fraction of forwards alone at the best batch size."
-    return [f"{record['device']}, {_versions(record)}; revision {str(record['git'])[:8]}.",
-            table(rows, "tab-speed-gpu", caption), "Score-CAM's evaluation: " + "; ".join(hours) + "."]  # fmt: skip
+    return [
+        escape.myst(f"{record['device']}, {_versions(record)}; revision {str(record['git'])[:8]}."),
+        table(rows, "tab-speed-gpu", caption),
+        f"Score-CAM's evaluation: {escape.myst('; '.join(hours))}.",
+    ]
 
 
 def _versions(record: dict) -> str:
