@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 import nbformat
 
+from cam_utils.parameters import alike
 from cam_utils.runs import Run
 from workflow.batch.grid import defaults
 from workflow.site import escape
@@ -109,7 +110,7 @@ def _changed(run: Run) -> dict:
     if run.id == run.chapter:
         return {}
     known = _defaults(_notebook(run))
-    return {k: v for k, v in run.parameters.items() if k not in known or known[k] != v}
+    return {k: v for k, v in run.parameters.items() if k not in known or not alike(run.chapter, k, known[k], v)}
 
 
 def _text(value: object) -> str:
