@@ -44,11 +44,13 @@ def stems(paths: Sequence[str | os.PathLike]) -> list[str]:
     >>> stems(["cat/1.jpg", "dog/1.jpg"])
     ['cat-1-jpg', 'dog-1-jpg']
     """
+    paths = [Path(path) for path in paths]
+    folders = len({path.parent for path in paths}) > 1
     forms = []
-    for path in map(Path, paths):
+    for path in paths:
         name = path.name.replace(".", "-")
-        folder = f"{path.parent.name}-{name}" if path.parent.name else name
-        forms.append([path.stem, name, folder, f"{name}-{_digest(str(path))}"])
+        folder = [f"{path.parent.name}-{name}"] if folders and path.parent.name else []
+        forms.append([path.stem, name, *folder, f"{name}-{_digest(path.name)}", f"{name}-{_digest(str(path))}"])
     return distinct(forms)
 
 

@@ -1,5 +1,6 @@
 """Maps in the frame of the picture that they explain: overlays as files, and scores of one picture's maps."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,8 @@ from cam_utils.front.explain import Explanation
 from cam_utils.front.file_names import distinct, label_name, method_name, printable
 from cam_utils.front.pictures import blend, pictures_in, smaller
 from cam_utils.names import check_count
+
+JPEG_SIDE = 65_500  # pixels: larger pictures cannot be stored
 
 
 def save_overlays(
@@ -36,8 +39,8 @@ def save_overlays(
     :func:`cam_utils.front.pictures.pictures_in` takes them. A file is named
     `<picture>_<index>-<class>_<method>.jpg`: `names` replaces the pictures' names, and without `classes` the index
     stands alone. Whatever the names hold, the files' names are such as every system takes, and all different.
-    longest: larger pictures are made smaller, to so many pixels on their longer side (None: never). signed: the
-    maps are in [-1, 1].
+    longest: larger pictures are made smaller, to so many pixels on the longer side (None: to what JPEG can hold).
+    signed: the maps are in [-1, 1].
 
     Raises ValueError if the pictures are not those of the maps or `names` are not one for each, OSError for a
     folder that cannot be written to, and as :func:`cam_utils.front.pictures.upright`.
@@ -53,9 +56,9 @@ def save_overlays(
         )
     own = brought.stems if names is None else distinct([[name, f"{name}-{i}"] for i, name in enumerate(names)])
     parts = [label_name(label, classes) for label in found.pairs.label.tolist()]
-    folder = _made(Path(folder).expanduser())
     if longest is not None:
         check_count("longest", longest, " of pixels")
+    folder = _made(Path(folder).expanduser())
     files: list[Path] = []
     for i, image in enumerate(brought.images):
         rows = (found.pairs.image == i).nonzero()[:, 0].tolist()
@@ -79,7 +82,7 @@ def _within(height: int, width: int, longest: int | None) -> tuple[int, int]:
     >>> _within(300, 400, 200), _within(300, 400, None), _within(1, 4000, 200)
     ((150, 200), (300, 400), (1, 200))
     """
-    scale = min(1.0, (longest or max(height, width)) / max(height, width))
+    scale = min(1.0, min(longest or JPEG_SIDE, JPEG_SIDE) / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -87,7 +90,7 @@ def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        there = "it is a file" if folder.is_file() else getattr(error, "strerror", None) or str(error)
+        there = "it is a file" if os.path.isfile(folder) else getattr(error, "strerror", None) or str(error)
         raise OSError(f"cannot make the folder of overlays {printable(folder)}: {there}") from error
     return folder
 

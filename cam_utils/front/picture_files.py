@@ -54,7 +54,7 @@ def opened(image, *, decode: bool = True) -> Iterator[tuple[Image.Image, Image.T
         raise ValueError(f"expected a tensor (B,3,h,w), PIL images, arrays or paths, got {type(image).__name__}")
     if isinstance(image, np.ndarray):
         image = _of_array(image)
-    name = "the picture" if isinstance(image, Image.Image) else printable(image)
+    name = printable(getattr(image, "filename", "") if isinstance(image, Image.Image) else image) or "the picture"
     file = _checked(Path(image).expanduser(), name) if isinstance(image, str | PathLike) else None
     picture = None
     try:

@@ -3,6 +3,7 @@
 :func:`cam_utils.data.sizing.unfit` leads from the letterboxed square back to the picture's own frame.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 from os import PathLike
 from pathlib import Path
@@ -55,7 +56,7 @@ def pictures_in(source) -> Pictures:
     >>> len(found.images), found.names, found.folder
     (2, ['image-0', 'image-1'], None)
     """
-    if isinstance(source, str | PathLike) and Path(source).expanduser().is_dir():
+    if isinstance(source, str | PathLike) and _is_folder(source):
         folder = Path(source).expanduser()
         files = _files(folder)
         return Pictures(files, [printable(file.name) for file in files], stems(files), folder)
@@ -69,7 +70,7 @@ def pictures_in(source) -> Pictures:
         raise ValueError("expected at least one picture, got none")
     for i, image in enumerate(images):
         if isinstance(image, str | PathLike):
-            if several and Path(image).expanduser().is_dir():
+            if several and _is_folder(image):
                 raise ValueError(f"expected pictures in a list, got the folder {printable(image)}: pass it alone")
         elif not isinstance(image, Image.Image | np.ndarray):
             where = f" as number {i} of a list" if several else ""
@@ -187,10 +188,14 @@ def blend(image: Tensor, mask: Tensor, opacity: float = 0.6, *, signed: bool = F
     return out
 
 
+def _is_folder(path: str | PathLike) -> bool:
+    return os.path.isdir(Path(path).expanduser())  # Path.is_dir raises an error for names that cannot be
+
+
 def _files(folder: Path) -> list[Path]:
     """Return what is named as a picture in a folder, by name."""
-    if not folder.is_dir():
-        there = ": it is a file" if folder.exists() else ""
+    if not _is_folder(folder):
+        there = ": it is a file" if os.path.exists(folder) else ""
         raise FileNotFoundError(f"no folder of pictures at {printable(folder)}{there}")
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
