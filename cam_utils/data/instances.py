@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from cam_utils.data.reading import cut_box, is_name, read_bytes, shown
 
+SEGMENTATION = " in its segmentation"
+
 
 class Instances(NamedTuple):
     """What the file lists: images by id, the annotations of each in the file's order, {category id: name} by id."""
@@ -90,8 +92,8 @@ def _each_once(entries: dict[int, dict], key: str) -> None:
             raise ValueError(f"{owner[entry[key]]} and {number} share the {key} {shown(entry[key])}")
 
 
-def _expected(entry: dict, key: str, what: str) -> str:
-    return f"has {key} {shown(entry[key])}, expected {what}" if key in entry else f"has no {key}, expected {what}"
+def _expected(entry: dict, key: str, what: str, where: str = "") -> str:
+    return f"has {f'{key} {shown(entry[key])}' if key in entry else f'no {key}'}{where}, expected {what}"
 
 
 def _known(annotation: dict, key: str, entries: dict, what: str) -> int:
@@ -174,12 +176,12 @@ def run_lengths(outline: dict, height: int, width: int) -> list[int]:
     [1, 2, 3]
     """
     if outline.get("size") != [height, width]:
-        raise ValueError(f"has run lengths {_expected(outline, 'size', f'[{height}, {width}], as its image')}")
+        raise ValueError(_expected(outline, "size", f"[{height}, {width}], as its image", SEGMENTATION))
     counts = outline.get("counts")
     if type(counts) is str:
         counts = _unpacked(counts)
     if type(counts) is not list or {*map(type, counts)} != {int} or min(counts) < 0:
-        raise ValueError(f"has run lengths {_expected(outline, 'counts', 'whole numbers, 0 or more')}")
+        raise ValueError(_expected(outline, "counts", "whole numbers, 0 or more", SEGMENTATION))
     if sum(counts) != height * width:
         raise ValueError(f"has run lengths that sum up to {sum(counts)}, expected {height} x {width} pixels")
     return counts

@@ -19,10 +19,11 @@ _short.maxstring = _short.maxother = 100
 def shown(value: object) -> str:
     """Return what a sentence shows of a value: its `repr`, cut in the middle where that is long.
 
-    >>> shown("cat"), len(shown("x" * 9999))
-    ("'cat'", 100)
+    >>> shown("cat"), len(shown("x" * 9999)), len(shown(["x" * 9999] * 9))
+    ("'cat'", 100, 93)
     """
-    return _short.repr(value)
+    text = _short.repr(value)
+    return text if len(text) <= 102 else f"{text[:60]}...{text[-30:]}"
 
 
 def is_name(text: object) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,18 +34,23 @@ def listed(tags: dict) -> str:
     return "image_name,tags\n" + "".join(f"train_{number},{each}\n" for number, each in tags.items())
 
 
-@pytest.fixture(params=planet.LISTS)
-def tree(request, tmp_path):
-    """The folder that holds planet/, and the list in it under either of its names."""
-    folder = tmp_path / "planet" / "train-jpg"
+def write(root: Path, name: str = planet.LISTS[0], size: int = 256) -> Path:
+    """Write TAGS as planet/ into root; return the list."""
+    folder = root / "planet" / "train-jpg"
     folder.mkdir(parents=True)
     (folder / "train_99.jpg").touch()  # not in the list: never read
     for number in TAGS:
-        pixels = np.random.default_rng(number).integers(0, 256, (256, 256, 3), np.uint8)
+        pixels = np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"train_{number}.jpg")
-    file = tmp_path / "planet" / request.param
+    file = root / "planet" / name
     file.write_text(listed(TAGS))
-    return tmp_path, file
+    return file
+
+
+@pytest.fixture(params=planet.LISTS)
+def tree(request, tmp_path):
+    """The folder that holds planet/, and the list in it under either of its names."""
+    return tmp_path, write(tmp_path, request.param)
 
 
 def test_classes_are_those_of_the_paper():

@@ -1,6 +1,7 @@
 """Stanford 40 Actions: its layout on a small tree, labels and boxes worked out by hand."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -24,10 +25,9 @@ XML = """<annotation><filename>{id}.jpg</filename><folder>Stanford40</folder>
 """
 
 
-@pytest.fixture
-def tree(tmp_path):
-    """The folder that holds Stanford40/, and that folder."""
-    base = tmp_path / "Stanford40"
+def write(root: Path) -> Path:
+    """Write IMAGES as Stanford40/ into root; return that folder."""
+    base = root / "Stanford40"
     for folder in ("JPEGImages", "XMLAnnotations", "ImageSplits"):
         (base / folder).mkdir(parents=True)
     for id_, (size, box) in IMAGES.items():
@@ -42,7 +42,13 @@ def tree(tmp_path):
         for action in ACTIONS:
             own = "".join(f"{each}.jpg\n" for each in ids if each[:-4] == action)
             (lists / f"{action}_{split}.txt").write_text(own)
-    return tmp_path, base
+    return base
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """The folder that holds Stanford40/, and that folder."""
+    return tmp_path, write(tmp_path)
 
 
 def test_labels_and_attributes(tree):
