@@ -98,7 +98,7 @@ def book(folder: Path, *, store: bool = False) -> Path:
         raise ValueError("\n".join(left_out))
     for why in left_out:
         print(f"site: {why}", flush=True)
-    own = {run.id: run.folder / "notebook.ipynb" for run in found}
+    own = {run.id: run.folder / "notebook.ipynb" for run in found if run.id == run.chapter}
     shown = [own.get(path.stem, path) for path in chapters()]
     if store:
         for path, executed in zip(chapters(), shown, strict=True):

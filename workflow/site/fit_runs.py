@@ -12,6 +12,7 @@ import pyarrow.parquet
 from cam_utils import claims
 from cam_utils.names import check_known
 from cam_utils.runs import Run
+from workflow import ROOT
 from workflow.site import escape
 from workflow.site.chapter_pages import add_command
 from workflow.site.results_page import results_part
@@ -33,8 +34,11 @@ def read(*roots: Path, chapters: Collection[str]) -> tuple[list[Run], list[str]]
         try:
             found[folder.name] = checked(folder, chapters)
         except ValueError as error:
+            reason = (
+                str(error).replace(f"{folder.parent}/", "").replace(f"{ROOT}/", "")
+            )  # a reader has other folders
             found[folder.name] = escape.plain(
-                f"Run {folder.name} is left out ({error}): make it again, or delete its folder."
+                f"Run {folder.name} is left out ({reason}): make it again, or delete its folder."
             )
     each = [found[name] for name in sorted(found)]
     return [run for run in each if isinstance(run, Run)], [why for why in each if isinstance(why, str)]
