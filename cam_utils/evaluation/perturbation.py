@@ -18,8 +18,8 @@ BASELINES = ("mean", "blur")
 
 
 def baseline(
-    kind: str, images: Float[Tensor, "batch 3 h w"], *, kernel: int = 11, sigma: float = 5.0
-) -> Float[Tensor, "batch 3 h w"]:
+    kind: str, images: Float[Tensor, "batch colours h w"], *, kernel: int = 11, sigma: float = 5.0
+) -> Float[Tensor, "batch colours h w"]:
     """Return what stands for pixels that are not shown: the mean colour (0 in normalised images), or a blur.
 
     The blur is RISE's by default: a Gaussian of standard deviation `sigma` cut to `kernel` pixels. Raises
@@ -62,8 +62,8 @@ def pixel_counts(pixels: int, steps: int) -> Int[Tensor, " points"]:
 
 def curves(
     score: Score,
-    start: Float[Tensor, "batch 3 h w"],
-    end: Float[Tensor, "batch 3 h w"],
+    start: Float[Tensor, "batch colours h w"],
+    end: Float[Tensor, "batch colours h w"],
     masks: Float[Tensor, "pairs height width"],
     pairs: Pairs,
     *,

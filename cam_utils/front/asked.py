@@ -69,7 +69,7 @@ def _plain(labels: object) -> object:
     if isinstance(labels, np.ndarray | np.generic):
         whole = np.issubdtype(labels.dtype, np.integer) and labels.ndim == 2
         return [_Marked(row) for row in labels.tolist()] if whole else labels.tolist()
-    if isinstance(labels, str | bytes | Mapping) or not isinstance(labels, Iterable):
+    if isinstance(labels, str | bytes | Mapping | _Marked) or not isinstance(labels, Iterable):
         return labels
     return [_plain(label) for label in labels]
 

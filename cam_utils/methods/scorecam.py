@@ -80,7 +80,7 @@ def masked(images: Tensor, image: Tensor, masks: Tensor) -> Tensor:
 
 
 def channel_scores(
-    images: Float[Tensor, "batch 3 tall wide"],
+    images: Float[Tensor, "batch colours tall wide"],
     activations: Float[Tensor, "batch channels height width"],
     score: Score,
     *,
@@ -113,7 +113,7 @@ def channel_scores(
 
 
 def score_cam(
-    images: Float[Tensor, "batch 3 tall wide"],
+    images: Float[Tensor, "batch colours tall wide"],
     activations: Float[Tensor, "batch channels height width"],
     pairs: Pairs,
     score: Score,

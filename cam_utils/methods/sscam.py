@@ -94,7 +94,7 @@ APPROACH_1 = {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": Fa
 
 
 def smoothed_weights(
-    images: Float[Tensor, "batch 3 tall wide"],
+    images: Float[Tensor, "batch colours tall wide"],
     activations: Float[Tensor, "batch channels height width"],
     pairs: Pairs,
     score: Score,
@@ -125,7 +125,7 @@ def smoothed_weights(
 
 
 def smoothed_scores(
-    images: Float[Tensor, "batch 3 tall wide"],
+    images: Float[Tensor, "batch colours tall wide"],
     activations: Float[Tensor, "batch channels height width"],
     pairs: Pairs,
     score: Score,
@@ -266,7 +266,7 @@ def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
 
 
 def ss_cam(
-    images: Float[Tensor, "batch 3 tall wide"],
+    images: Float[Tensor, "batch colours tall wide"],
     activations: Float[Tensor, "batch channels height width"],
     pairs: Pairs,
     score: Score,

@@ -177,12 +177,13 @@ def _run(
             )
         if layer in seen:
             raise ValueError(f"expected a layer that runs once per forward, but {_named(model, layer)} ran again")
+        torch.set_grad_enabled(grads or torch.is_grad_enabled())
         with torch.inference_mode(False):  # the model may run in it
+            torch.set_grad_enabled(grads or torch.is_grad_enabled())
             tensor = tensor.clone() if tensor.is_inference() else tensor
             maps = layout.fold(tensor)
             follows = bool(seen) and maps.requires_grad  # it depends on a layer that was reached before
             seen[layer] = maps if follows else maps.detach().requires_grad_(grads)
-            torch.set_grad_enabled(grads or torch.is_grad_enabled())
             # A copy: an in-place ReLU behind the layer may not write into what is kept.
             replaced = layout.unfold(seen[layer].clone(), tensor)
         return replaced if rest is None else (replaced, *rest)

@@ -5,17 +5,11 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from cam_utils.front import model_loading
 from cam_utils.front.explain import explain
 from cam_utils.methods import query, registry
 from cam_utils.networks import layers
-
-
-@pytest.fixture(scope="module")
-def photo():
-    return Image.fromarray(load_sample_images().images[0])
 
 
 def test_explain_is_one_line_on_a_stock_network_and_a_photo(photo):
