@@ -1,185 +1,121 @@
 """A reader's own classifier: loaded by name or from a file, its layer, and the methods that its head allows.
 
-:mod:`cam_utils.front.labels` names its classes, :mod:`cam_utils.front.pictures` reads pictures,
-:func:`cam_utils.front.explain.explain` makes the maps, :mod:`cam_utils.front.overlays` writes them.
+:mod:`cam_utils.front.model_files` executes a reader's file, :mod:`cam_utils.front.model_sources` knows libraries
+and files of models, and :mod:`cam_utils.front.model_inputs` looks at what a model takes.
 """
 
-import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import normalize
 
-from cam_utils.front.pictures import letterboxed
+from cam_utils.front import model_sources
+from cam_utils.front.labels import class_names
+from cam_utils.front.model_files import from_file, split_name
+from cam_utils.front.model_inputs import Loaded, changed, described, unwrapped
 from cam_utils.methods.query import ask
 from cam_utils.methods.registry import COSTLY, MASKED, METHODS, resolved
-from cam_utils.names import check_known
-from cam_utils.networks import models
-from cam_utils.networks.baselines import Normalised
-from cam_utils.networks.capture import capture, default_layer, has_map
+from cam_utils.names import check_count
+from cam_utils.networks.capture import capture
+from cam_utils.networks.checkpoints import fill
+from cam_utils.networks.layers import default_layer, named_layer
 from cam_utils.pairs import Pairs
 
 TAKES_LONG = "takes many forwards per channel and label: it runs only if it is named in `methods`"
 
 
-class Loaded(NamedTuple):
-    """A classifier in evaluation mode, and what is known of its input and of its labels."""
+def load_model(
+    model: str | PathLike | nn.Module | Loaded,
+    weights: str | PathLike | Mapping | None = None,
+    *,
+    outputs: int | None = None,
+    size: int | None = None,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    classes: object = None,
+    channels: int | None = None,
+) -> Loaded:
+    """Return a classifier of any kind, with what is known of its input and its labels.
 
-    model: nn.Module
-    size: int  # side of the square input in pixels
-    mean: tuple[float, ...]  # of RGB in [0, 1]
-    std: tuple[float, ...]
-    classes: tuple[str, ...] | None  # None: the file or library that it comes from does not name them
+    model: a torchvision architecture ("resnet18"), one of timm where that is installed ("timm/convnext_atto"),
+    "digits" (this book's small network, trained on ten digits), "FILE.py:NAME", where NAME in your file is an
+    nn.Module, or a class or a function without arguments that gives one, a checkpoint of this book (.pt), a program
+    saved by torch.export (.pt2), or your nn.Module itself, which stays as it is (torch.compile, DataParallel: what
+    is inside). All others come in evaluation mode. FILE.py is executed, as by `import`, and a .pt2 may execute what
+    it likes: load those that you trust.
+    weights: "imagenet" (downloaded by torchvision or timm), a file of tensors by name in any usual wrapping (see
+    :func:`cam_utils.networks.checkpoints.fill`) or a mapping of them; None: an architecture's random weights, or
+    what your model has.
+    outputs: number of logits of an architecture, if it is not the library's 1,000 nor the number of `classes`.
+    size, mean, std, channels: of the input, where the model's own (else 224 pixels, and ImageNet's mean and
+    standard deviation of RGB in [0, 1]) are not right; mean and std are one number, or one per channel.
+    classes: names of the labels, as :func:`cam_utils.front.labels.class_names` takes them.
 
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Return pixels [B, 3, S, S] in [0, 1] as the model expects them."""
-        return normalize(pixels, list(self.mean), list(self.std))
-
-    def read(self, images) -> Tensor:
-        """Return pictures (paths or PIL images, one or a list) letterboxed and preprocessed, [B, 3, S, S]."""
-        every = images if isinstance(images, list | tuple) else [images]
-        return self.preprocess(torch.stack([letterboxed(image, self.size) for image in every]))
-
-
-def load_model(spec: str | Path, weights: str | Path | None = None, *, outputs: int | None = None) -> Loaded:
-    """Return a classifier by name or from a file.
-
-    spec: a torchvision architecture ("resnet18"), one of timm where that is installed ("timm/convnext_atto"), a
-    checkpoint of this book (a path ending in .pt), or "FILE.py:NAME", where NAME in your file is an nn.Module or a
-    function without arguments that returns one. The file is executed, as by `import`.
-    weights: "imagenet" (downloaded by torchvision or timm) or the path of a state dict; None: an architecture's
-    random weights, or what your file has set.
-    outputs: number of logits of an architecture, if it is not the library's 1,000.
-
-    Raises ValueError for an unknown architecture or name, for weights that do not fit and for a module that is
-    none, FileNotFoundError, ImportError without timm, ConnectionError if weights cannot be downloaded.
+    Raises ValueError for an unknown architecture or name, for weights that do not fit, for what is no model and for
+    a file that is damaged or of another kind; FileNotFoundError and other OSErrors for files that cannot be read,
+    ImportError without timm or safetensors, ConnectionError if weights cannot be downloaded.
 
     >>> loaded = load_model("squeezenet1_0")  # random weights
-    >>> loaded.size, loaded.classes[281]
-    (224, 'tabby')
+    >>> loaded.size, loaded.channels, loaded.classes[281]
+    (224, 3, 'tabby')
+    >>> load_model(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), size=28, classes=["cat", "dog"]).mean
+    (0.449,)
     """
-    spec = str(spec)
-    if spec.endswith(".pt"):
-        if weights is not None:
-            raise ValueError(f"{Path(spec).name} has its weights in it: pass weights=None, got {str(weights)!r}")
-        net = models.load_checkpoint(Path(spec).expanduser())
-        classes = tuple(models.read(Path(spec).expanduser())["classes"])
-    elif ".py:" in spec:
-        if weights == "imagenet":
-            raise ValueError(
-                "weights='imagenet' is for architectures by name: your file sets its own, or pass a path"
-            )
-        net, classes = _from_file(spec), None
-    elif spec.startswith("timm/"):
-        net, classes = _from_timm(spec.removeprefix("timm/"), weights, outputs)
+    names = None if classes is None else class_names(classes)
+    for what, value in (("outputs", outputs), ("size", size), ("channels", channels)):
+        if value is not None:
+            check_count(what, value)
+    if names is not None and outputs not in (None, len(names)):
+        raise ValueError(f"{len(names)} classes are named, but outputs is {outputs}")
+    if weights is not None and not isinstance(weights, str | PathLike | Mapping):
+        raise ValueError(f"expected weights as 'imagenet', a path or a state dict, got {type(weights).__name__}")
+    downloaded = isinstance(weights, str) and weights == "imagenet"
+    wanted = outputs or (len(names) if names else None)
+    library = model_sources.library_of(model)
+    if library is None:
+        loaded, called, whole = _own(model)
+        if downloaded or outputs is not None:
+            given = "weights='imagenet'" if downloaded else f"outputs={outputs}"
+            raise ValueError(f"{given} is for architectures by name: {called} has its own")
+        if whole and weights is not None:
+            raise ValueError(f"{called} has its weights in it: pass weights=None, got {str(weights)[:200]!r}")
     else:
-        net, classes = _from_torchvision(spec, weights, outputs)
-    if weights not in (None, "imagenet"):
-        _fill(net, Path(weights).expanduser(), spec)
-    return Loaded(net.eval(), *_input_of(net, spec), classes)
+        if downloaded and wanted not in (None, 1000):
+            raise ValueError(f"the ImageNet weights of {model} have 1000 outputs, got {wanted}")
+        loaded, called = library(model, downloaded, wanted, channels), model
+    if weights is not None and not downloaded:
+        hint = "" if library is None else "; if it knows other classes, give their number as `outputs`"
+        fill(loaded.model, weights if isinstance(weights, Mapping) else Path(weights).expanduser(), called, hint)
+    if names is not None and loaded.classes is not None and len(loaded.classes) != len(names):
+        raise ValueError(f"{called} has {len(loaded.classes)} classes, but {len(names)} are named")
+    return changed(loaded, names, size, mean, std, channels)
 
 
-def _from_torchvision(name: str, weights, outputs: int | None) -> tuple[nn.Module, tuple[str, ...] | None]:
-    known = torchvision.models.list_models(module=torchvision.models)
-    check_known("architecture", name, known)
-    if weights == "imagenet":
-        if "IMAGENET1K_V1" not in torchvision.models.get_model_weights(name).__members__:
-            raise ValueError(f"torchvision has no IMAGENET1K_V1 weights of {name}: pass the path of a state dict")
-        net = models.filled(name, "imagenet")
-        if hasattr(net, "transform_input"):
-            net.transform_input = True  # GoogLeNet and Inception turn ImageNet's mean and std into their own
-    else:
-        net = torchvision.models.get_model(name, weights=None, **({"num_classes": outputs} if outputs else {}))
-    return net, models.imagenet_classes() if outputs in (None, 1000) else None
-
-
-def _from_timm(name: str, weights, outputs: int | None) -> tuple[nn.Module, tuple[str, ...] | None]:
-    try:
-        timm = importlib.import_module("timm")
-    except ImportError as error:
-        raise ImportError(
-            f"timm/{name} needs the package timm, which is not installed: pip install timm"
-        ) from error
-    check_known("architecture of timm", name, timm.list_models())
-    options = {"num_classes": outputs} if outputs and weights != "imagenet" else {}
-    try:
-        net = timm.create_model(name, pretrained=weights == "imagenet", **options)
-    except (OSError, RuntimeError) as error:
-        if weights != "imagenet":
-            raise
-        reason = str(error).splitlines()[0]
-        raise ConnectionError(f"the weights of timm/{name} could not be downloaded ({reason})") from error
-    return net, models.imagenet_classes() if getattr(net, "num_classes", None) == 1000 else None
-
-
-def _from_file(spec: str) -> nn.Module:
-    file, name = spec.rsplit(":", 1)
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {file} to read the model {name} from")
-    described = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
-    module = importlib.util.module_from_spec(described)
-    described.loader.exec_module(module)
-    own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    check_known(f"name in {path.name}", name, own)
-    found = getattr(module, name)
-    if not isinstance(found, nn.Module):
-        try:
-            found = found()
-        except TypeError as error:
-            raise ValueError(
-                f"{name}() of {path.name} failed without arguments ({error}): give a function of none"
-            ) from error
-    if not isinstance(found, nn.Module):
-        raise ValueError(f"expected {name} of {path.name} to give an nn.Module, got {type(found).__name__}")
-    return found
-
-
-def _fill(net: nn.Module, path: Path, spec: str) -> None:
-    """Load a state dict, also from the usual wrappings of one; a misfit is told in one sentence."""
-    state = models.read_state(path)
-    for key in ("state_dict", "model"):
-        state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path.name} holds no state dict: expected tensors by name, got {type(state).__name__}")
-    if state and all(key.startswith("module.") for key in state):  # saved from DataParallel
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    own = net.state_dict()
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    faults = [
-        *_some("lacks", [key for key in own if key not in state]),
-        *_some("has besides", [key for key in state if key not in own]),
-        *[f"has {key} of shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}" for key in shapes[:1]],
-    ]
-    if faults:
-        only = len(faults) == 1 and bool(shapes)
-        hint = "; if it knows other classes, name them in `classes`" if only else ""
-        raise ValueError(f"{path.name} does not fit {spec}: it {', and it '.join(faults)}{hint}")
-    net.load_state_dict(state)
-
-
-def _some(what: str, keys: Sequence[str]) -> list[str]:
-    return [f"{what} {len(keys)} of the parameters ({keys[0]}, ...)"] if keys else []
-
-
-def _input_of(net: nn.Module, spec: str) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    """Return size, mean and std of the input, as far as the model's source says; else 224 px and ImageNet's."""
-    if isinstance(net, Normalised):
-        mean, std = (tuple(values.flatten().tolist()) for values in (net.mean, net.std))
-        return 96 if mean == models.HALF[0] else 224, mean, std
-    described = getattr(net, "pretrained_cfg", None)  # timm's
-    if isinstance(described, Mapping) and described.get("input_size"):
-        return described["input_size"][-1], tuple(described["mean"]), tuple(described["std"])
-    if spec in torchvision.models.list_models(module=torchvision.models):
-        every = torchvision.models.get_model_weights(spec).__members__
-        shown = every.get("IMAGENET1K_V1", next(iter(every.values()))).transforms()
-        return shown.crop_size[0], tuple(shown.mean), tuple(shown.std)
-    return 224, *models.IMAGENET
+def _own(model: object) -> tuple[Loaded, str, bool]:
+    """Return a model that is no architecture by name, how sentences call it, and whether its weights are in it."""
+    if isinstance(model, Loaded):
+        return model, type(model.model).__name__, False
+    if isinstance(model, torch.export.ExportedProgram):
+        return model_sources.unflattened(model, "the exported program"), "the exported program", True
+    if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        raise ValueError("a TorchScript program has layers that cannot be read: pass the model that it was made of")
+    if isinstance(model, nn.Module):
+        net = unwrapped(model)
+        return described(net), type(net).__name__, False
+    if not isinstance(model, str | PathLike):
+        hint = ": call it, and pass what it returns" if callable(model) else ""
+        shown = getattr(model, "__name__", type(model).__name__)
+        raise ValueError(f"expected a model's name, a file or an nn.Module, got {shown}{hint}")
+    if model == "digits":
+        return model_sources.digits(), "the digits network", True
+    if named := split_name(fspath(model)):
+        net = unwrapped(from_file(*named))
+        found = described(net if model_sources.is_exported(net) else net.eval())
+        return found, f"{Path(named[0]).name}:{named[1]}", False
+    path = Path(model).expanduser()
+    return model_sources.from_path(path), path.name, True
 
 
 def find_layer(model: nn.Module, images: Tensor, name: str | None = None) -> tuple[str, nn.Module]:
@@ -187,17 +123,12 @@ def find_layer(model: nn.Module, images: Tensor, name: str | None = None) -> tup
 
     name: of the layer; None takes `model.features` if that gives a map, else the last module that does. images:
     [B, 3, h, w] as the model expects them. Raises ValueError for an unknown name, for a layer without a map and
-    as :func:`cam_utils.networks.capture.last_spatial_layer`.
+    as :func:`cam_utils.networks.layers.last_spatial_layer`.
     """
-    modules = {key: module for key, module in model.named_modules() if key}
-    if name is None:
-        layer = default_layer(model, images)
-    else:
-        layer = modules[check_known("layer", name, modules)]
-        shape = capture(model, images[:1], layer).activations
-        if not has_map(shape, images):
-            raise ValueError(f"expected a layer with a map (B,K,H,W), got {tuple(shape.shape)} from {name}")
-    return next(key for key, module in modules.items() if module is layer), layer
+    layer = default_layer(model, images) if name is None else named_layer(model, name)
+    if name is not None:
+        capture(model, images[:1], layer)
+    return next(key for key, module in model.named_modules() if module is layer), layer
 
 
 def allowed(

@@ -51,7 +51,7 @@ WRAPPINGS = {
     "Lightning's": {
         "state_dict": {**under("model."), "loss.weight": torch.ones(2), "metric.total": torch.tensor(0)},
         "hyper_parameters": {"lr": 0.1, "folder": pathlib.PurePosixPath("/data")},
-        "hparams_name": "kwargs", "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(4)}}, "param_groups": []}],
+        "hparams_name": "kwargs", "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(4)}}}],
         "pytorch-lightning_version": "2.0", "callbacks": {}, "loops": {},
     },
     "an optimiser beside": {"model": STATE, "optimizer": {"state": {0: {"weight": torch.ones(9), "step": 1}}}},

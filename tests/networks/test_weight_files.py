@@ -67,7 +67,7 @@ FILES = {
     "text": (b"no weights here\n", "damaged or no PyTorch file"),
     "JSON": (b'{"weights": 3}', "damaged or no PyTorch file"),
     "one letter": (b"P", "damaged or no PyTorch file"),
-    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "pointer of Git LFS, .*lfs pull"),
+    "LFS": (b"version https://git-lfs.example/spec/v1\noid sha256:ab\n", "pointer of Git LFS, .*lfs pull"),
     "HTML": (b"<!DOCTYPE html>\n<html>404</html>", "w.pth is a web page or XML"),
     "HTML after blanks": (b"\xef\xbb\xbf\n  <html>", "w.pth is a web page or XML"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "w.pth is an HDF5 file, as Keras writes; expected what torch.save"),
