@@ -66,9 +66,9 @@ def _backward(value: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ValueError(
-            f"no gradient leads from the logits back to the layer: {str(error).splitlines()[0]}"
-        ) from error
+        detached = "not have been used in the graph" in str(error)
+        reason = "what lies between detaches it" if detached else str(error).splitlines()[0]
+        raise ValueError(f"no gradient leads from the logits back to the layer: {reason}") from error
 
 
 def _convolves(output: Tensor) -> bool:
