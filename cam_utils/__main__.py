@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--layer", nargs="+", help="layer to read, by name; several are averaged (default: the last)")
     made.add_argument("--activation", choices=("sigmoid", "softmax"), help="how logits become probabilities")
     made.add_argument("--threshold", type=float, default=0.5, help="with sigmoid, labels above it are predicted")
+    made.add_argument("--top", type=int, default=1, help="with softmax, so many most probable labels (default: 1)")
     made.add_argument("--size", type=int, help="side of the square that the network sees, in pixels")
     made.add_argument("--limit", type=int, help="pictures to read of a folder")
     made.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU where there is one)")
@@ -70,7 +71,7 @@ def run(given: argparse.Namespace) -> None:
     labels = None if given.labels is None else [_label(text, loaded.classes) for text in given.labels]
     if labels is not None and len(given.pictures) > 1:
         labels = [labels] * len(given.pictures)
-    how = {key: getattr(given, key) for key in ("layer", "activation", "threshold", "size", "limit")}
+    how = {key: getattr(given, key) for key in ("layer", "activation", "threshold", "top", "size", "limit")}
     found = cam_utils.explain(
         loaded,
         pictures,

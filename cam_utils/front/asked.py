@@ -22,9 +22,9 @@ def asked_labels(
 
     labels: None; a name or an index, for every picture; a list of these; a list with a name, an index or a list for
     each picture; rows of zeros and ones [B, L] (boolean or floating-point, or whole numbers) that mark the labels;
-    or {picture: labels} by the pictures' names. pictures: their names, or how many there are. outputs: L, the number
-    of logits. classes: their names, if known. every: a flat list holds for each picture, as with one picture, and
-    not an item for each.
+    or {picture: labels} by the pictures' names. pictures: their names, or how many there are. outputs: L, the
+    number of logits. classes: their names, if known. every: a flat list holds for each picture, as with one
+    picture, and not an item for each.
 
     Raises ValueError for a label that is none, an empty set, rows of another length, a number of rows that is not
     that of the pictures, and for what could be read in two ways.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from cam_utils.front.asked import names_of
 from cam_utils.front.explanation import Explanation
@@ -23,6 +23,7 @@ def explain(
     layer: nn.Module | str | Sequence | None = None,
     activation: str | None = None,
     threshold: float = 0.5,
+    top: int = 1,
     size: int | None = None,
     chunk: int | None = None,
     precision: str = "float32",
@@ -42,7 +43,8 @@ def explain(
     cannot be read are left out, and `skipped` of the result says why.
     labels: names or indices. One, or for one picture and for a folder a list of them, holds for every picture;
     else a list with an item, or a list of labels, for each picture; or rows of zeros and ones [B, L]; or {file
-    name: labels}. None: what the model predicts, with "sigmoid" all with p > `threshold`, or the most probable.
+    name: labels}. None: what the model predicts, with "sigmoid" all with p > `threshold`, or the most
+    probable, with "softmax" the `top` most probable.
     method: a name of :data:`cam_utils.methods.registry.METHODS`, one with options (`registry.method("ss-cam",
     draws=4)`), or a callable of your own.
     layer: the layer that is read: a module, its name, or a list of them, whose maps are averaged; None: the last
@@ -72,7 +74,7 @@ def explain(
         raise ValueError(f"expected one method, a name or a callable, got {method!r}")
     resolved(method)  # an unknown one is refused before the model runs
     source = Source(known(model), images, size, limit)
-    asking = Asking(labels, layer, activation, threshold, chunk, precision, relu, output, target, inputs)
+    asking = Asking(labels, layer, activation, threshold, top, chunk, precision, relu, output, target, inputs)
     masks, pairs, probabilities, layers = [], [], [], []
     bar = tqdm(total=len(source.all_names), desc="explain", unit="picture", disable=not progress or None, delay=2)
     with bar:

@@ -9,8 +9,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from cam_utils.data.sizing import unfit
-from cam_utils.front.pictures import frame
-from cam_utils.maps import normalise
+from cam_utils.front.pictures import frame, smaller, within
+from cam_utils.maps import normalise, upsample
 from cam_utils.pairs import Pairs
 
 
@@ -33,7 +33,16 @@ class Explained:
         """The map in the picture's own frame [H, W]: without the letterbox' bars, and as large as the picture."""
         if isinstance(self.picture, Tensor):
             return self.mask
-        return unfit(self.mask[None], *frame(self.picture))[0]
+        return in_frame(self.mask, *frame(self.picture))
+
+    def small(self, longest: int = 320) -> tuple[Tensor, Tensor]:
+        """Return picture [3, h, w] in [0, 1] and map [h, w], of at most `longest` pixels, to look at."""
+        picture = array_of(self.picture) if isinstance(self.picture, Tensor) else self.picture
+        shown = smaller(picture, lambda height, width: within(height, width, longest)).float() / 255
+        mask = self.mask.cpu()
+        if isinstance(self.picture, Tensor):
+            return shown, upsample(mask[None], tuple(shown.shape[-2:]))[0]
+        return shown, in_frame(mask, *shown.shape[-2:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +86,8 @@ class Explanation:
         """
         from cam_utils.front.overlays import save_overlays  # matplotlib takes a second to import
 
-        shown = [_array(each) if isinstance(each, Tensor) else each for each in self.pictures]
+        shown = [array_of(each) if isinstance(each, Tensor) else each for each in self.pictures]
+        longest = None if any(isinstance(each, Tensor) for each in self.pictures) else longest
         how = {"method": self.method, "classes": self.names, "names": self.stems, "signed": self.signed}
         return save_overlays(self, shown, folder, longest=longest, opacity=opacity, **how)
 
@@ -96,7 +106,12 @@ class Explanation:
         )
 
 
-def _array(picture: Tensor) -> np.ndarray:
+def in_frame(mask: Tensor, height: int, width: int) -> Tensor:
+    """Return a map [h, w] of a letterboxed picture in its own frame [height, width]; one of that size stays."""
+    return mask if mask.shape == (height, width) else unfit(mask[None], height, width)[0]
+
+
+def array_of(picture: Tensor) -> np.ndarray:
     """Return a prepared picture [C, h, w] as bytes to look at: stretched, and grey unless it has three channels."""
     pixels = picture.detach().float().cpu()
     pixels = pixels if len(pixels) == 3 else pixels.mean(0, keepdim=True)

@@ -10,15 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cam_utils.data.sizing import letterbox, unfit
+from cam_utils.data.sizing import letterbox
 from cam_utils.evaluation import metrics
 from cam_utils.files import written
-from cam_utils.front.explain import Explanation
+from cam_utils.front.explanation import Explanation, in_frame
 from cam_utils.front.file_names import distinct, label_name, method_name, printable
-from cam_utils.front.pictures import blend, pictures_in, smaller
+from cam_utils.front.pictures import blend, pictures_in, smaller, within
 from cam_utils.names import check_count
-
-JPEG_SIDE = 65_500  # pixels: larger pictures cannot be stored
 
 
 def save_overlays(
@@ -64,9 +62,9 @@ def save_overlays(
         rows = (found.pairs.image == i).nonzero()[:, 0].tolist()
         if not rows:
             continue
-        shown = smaller(image, lambda height, width: _within(height, width, longest))
+        shown = smaller(image, lambda height, width: within(height, width, longest))
         for row in rows:  # one after the other: a map may be as large as the picture
-            mask = unfit(found.maps[row : row + 1].cpu(), *shown.shape[-2:])[0]
+            mask = in_frame(found.maps[row].cpu(), *shown.shape[-2:])
             file = folder / f"{own[i]}_{parts[row]}_{method_name(method)}.jpg"
             number = count(2)
             while file in files:  # a label that is explained twice
@@ -74,16 +72,6 @@ def save_overlays(
             _save(blend(shown, mask, opacity, signed=signed), file)
             files.append(file)
     return files
-
-
-def _within(height: int, width: int, longest: int | None) -> tuple[int, int]:
-    """Return the size of a picture of at most `longest` pixels.
-
-    >>> _within(300, 400, 200), _within(300, 400, None), _within(1, 4000, 200)
-    ((150, 200), (300, 400), (1, 200))
-    """
-    scale = min(1.0, min(longest or JPEG_SIDE, JPEG_SIDE) / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _made(folder: Path) -> Path:

@@ -20,6 +20,7 @@ from cam_utils.front.file_names import distinct, printable, stems
 from cam_utils.front.picture_files import SIDEWAYS, SUFFIXES, opened
 from cam_utils.names import check_count
 
+JPEG_SIDE = 65_500  # pixels: larger pictures cannot be stored
 BAND = 1 << 19  # pixels that are turned, converted and made smaller at once, of a picture of any size
 
 
@@ -164,6 +165,16 @@ def frame(image) -> tuple[int, int]:
     """
     with opened(image, decode=False) as (picture, turn):
         return _upright_size(picture, turn)
+
+
+def within(height: int, width: int, longest: int | None) -> tuple[int, int]:
+    """Return the size of a picture of at most `longest` pixels.
+
+    >>> within(300, 400, 200), within(300, 400, None), within(1, 4000, 200)
+    ((150, 200), (300, 400), (1, 200))
+    """
+    scale = min(1.0, min(longest or JPEG_SIDE, JPEG_SIDE) / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def blend(image: Tensor, mask: Tensor, opacity: float = 0.6, *, signed: bool = False) -> np.ndarray:

@@ -31,6 +31,7 @@ class Asking:
     layer: nn.Module | str | Sequence | None = None
     activation: str | None = None
     threshold: float = 0.5
+    top: int = 1
     chunk: int | None = None
     precision: str = "float32"
     relu: bool = True
@@ -206,7 +207,8 @@ def _pairs(p: Tensor, kind: str, positions: list[int], source: Source, asking: A
     rows = [rows[at] for at in positions]
     if asking.target is not None and p.shape[1] > 1 and None in rows:
         raise ValueError(f"the target gives {p.shape[1]} numbers per image: say with labels= which are explained")
-    guessed = predicted(p, "sigmoid" if kind == RAW else kind, threshold=asking.threshold, at_least_one=True)
+    how = {"threshold": asking.threshold, "top": check_count("top", asking.top), "at_least_one": True}
+    guessed = predicted(p, "sigmoid" if kind == RAW else kind, **how)
     order = p.argsort(dim=1, descending=True, stable=True).tolist()  # of what is predicted, the most probable first
     rows = [[c for c in order[i] if guessed[i, c]] if row is None else row for i, row in enumerate(rows)]
     image = torch.tensor([i for i, row in enumerate(rows) for _ in row], device=p.device)

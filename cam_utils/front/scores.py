@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from cam_utils.data.sizing import letterbox
 from cam_utils.evaluation.evaluate import evaluate as evaluate_dataset
@@ -30,6 +30,7 @@ def evaluate(
     layer: nn.Module | str | Sequence | None = None,
     activation: str | None = None,
     threshold: float = 0.5,
+    top: int = 1,
     size: int | None = None,
     chunk: int | None = None,
     precision: str = "float32",
@@ -75,7 +76,7 @@ def evaluate(
         raise TypeError(f"evaluate() got options of a data set, {', '.join(options)}, for pictures")
     chosen, left_out = resolved(METHODS if methods is None else methods), {}
     source = Source(known(model), pictures, size, limit)
-    asking = Asking(labels, layer, activation, threshold, chunk, precision, True, output, None, inputs)
+    asking = Asking(labels, layer, activation, threshold, top, chunk, precision, True, output, None, inputs)
     bar = tqdm(total=len(source.all_names), desc="evaluate", unit="picture", disable=not progress or None, delay=2)
     tables = []
     with bar:
