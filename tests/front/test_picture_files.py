@@ -1,8 +1,10 @@
 """Picture files of every kind, and what is none: read upright, or refused in a sentence."""
 
+import logging
 import os
 import struct
 import threading
+import time
 import warnings
 import zlib
 
@@ -92,7 +94,9 @@ def test_every_kind_of_pixel_is_read_in_its_colours(tmp_path):
         "several.png": PIXELS, "several.tif": PIXELS, "several.webp": PIXELS,
     }  # fmt: skip
     for name, array in expected.items():
-        assert torch.equal(upright(tmp_path / name), chw(array)), name
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert torch.equal(upright(tmp_path / name), chw(array)), name
         assert torch.equal(upright(tmp_path / name, 1)[0], torch.from_numpy(np.array(
             Image.fromarray(array).convert("L")))), name  # fmt: skip
     picture.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
@@ -171,23 +175,31 @@ def test_large_pictures_are_read_in_silence_and_enormous_ones_refused(tmp_path, 
             upright(tmp_path / "a.png")
 
 
-def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path):
+def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path, monkeypatch):
     Image.fromarray(PIXELS).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + bytes(3))
-    before, failed = list(warnings.filters), []
+    before, reading, most, read = list(warnings.filters), [], [], []
+    plain = Image.open
 
-    def read():
-        try:
-            for _ in range(20):
-                upright(tmp_path / "a.jpg")
-        except BaseException as error:
-            failed.append(error)
+    def slow(*args):
+        reading.append(1)
+        most.append(len(reading))
+        time.sleep(0.01)
+        reading.pop()
+        return plain(*args)
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
+    monkeypatch.setattr(Image, "open", slow)
+    threads = [threading.Thread(target=lambda: read.append(upright(tmp_path / "a.jpg"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failed and warnings.filters == before
+    assert len(read) == 8 and max(most) == 1 and warnings.filters == before
+
+
+def test_what_pillow_notes_about_a_file_stays_off_the_screen(monkeypatch, capfd):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logging.getLogger("PIL.TiffImagePlugin").error("More samples per pixel than can be decoded: 9")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_frame_is_known_without_decoding(tmp_path, monkeypatch):
