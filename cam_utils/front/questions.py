@@ -16,8 +16,7 @@ from cam_utils.methods.registry import METHODS, SIGNED, Method, resolved
 from cam_utils.names import check_count
 from cam_utils.networks.answers import Answers, NotLogits
 from cam_utils.networks.capture import Capture, capture_layers, evaluation_mode
-from cam_utils.networks.layers import default_layer, mapped_layers, named_layer
-from cam_utils.networks.layouts import order_of
+from cam_utils.networks.layers import check_layers, default_layer, named_layer
 from cam_utils.networks.models import Classifier
 from cam_utils.networks.predictions import RAW, activated, predicted, scoring
 from cam_utils.pairs import Pairs
@@ -191,8 +190,7 @@ def _layers(model: nn.Module, layer: object, images: Tensor) -> list[nn.Module]:
     found = [named_layer(inner, each) for each in several]
     if len(set(found)) < len(found):
         raise ValueError("expected layers that differ, but one is named twice")
-    if any(order_of(each) is None for each in found):
-        mapped_layers(model, images)  # whoever runs before such a layer tells where its channels are
+    check_layers(model, images, found)
     return found
 
 

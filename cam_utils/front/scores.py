@@ -1,6 +1,7 @@
 """How well maps show what the model sees, without annotation: :func:`evaluate`, for pictures of any kind."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -44,8 +45,8 @@ def evaluate(
     """Return a row per picture, label and method, with what the model makes of the map: no annotation is needed.
 
     pictures, labels and the options are those of :func:`cam_utils.explain`. methods: names, callables or {name:
-    either}; None: all that the head allows but SS-CAM's two, which take long (the table's `attrs["left_out"]` says
-    which are left out, and why).
+    either}; None: all but SS-CAM's two, which take long. Of several, those that the head does not allow are left
+    out: the table's `attrs["left_out"]` says why, and a warning if they were named.
 
     Columns: `p` of the whole picture, `p_masked` where the map masks it, `p_complement` where the map is taken
     away; from these the metrics of David et al. (2022, Eqs. 10-14), see :mod:`cam_utils.evaluation.metrics`, where
@@ -81,8 +82,10 @@ def evaluate(
     tables = []
     with bar:
         for question in questions(source, asking, batch_size):
-            if methods is None and not tables:
-                chosen, left_out = allowed(question, chosen)
+            if not tables and (methods is None or len(chosen) > 1):
+                chosen, left_out = allowed(question, chosen, () if methods is not None else COSTLY)
+                for name, reason in left_out.items() if methods is not None else ():
+                    warnings.warn(f"{name} is left out: {reason}", stacklevel=2)
             tables += [_scored(question, name, method, source) for name, method in chosen.items()]
             bar.update(len(question.probabilities))
     table = pd.concat(tables, ignore_index=True)
@@ -90,14 +93,16 @@ def evaluate(
     return table
 
 
-def allowed(question: Question, methods: Mapping[str, Method]) -> tuple[dict[str, Method], dict[str, str]]:
+def allowed(
+    question: Question, methods: Mapping[str, Method], costly: Collection[str] = ()
+) -> tuple[dict[str, Method], dict[str, str]]:
     """Return the methods that the model's head allows, and {method: why not} of the others.
 
-    Those that take long are left out too. Raises ValueError if none is left.
+    costly: names of those that are left out since they take long. Raises ValueError if none is left.
     """
-    reasons = {name: TAKES_LONG for name in methods if name in COSTLY}
+    reasons = {name: TAKES_LONG for name in methods if name in costly}
     for name, method in methods.items():
-        if name not in MASKED:
+        if name not in MASKED:  # which any head allows
             try:
                 question.answer(method)
             except ValueError as error:
