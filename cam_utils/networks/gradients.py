@@ -12,8 +12,9 @@ from cam_utils.pairs import Pairs, rank_within_image
 def layer_weights(outputs: Tensor, activations: Sequence[Tensor], image: Tensor, direction: Tensor) -> list[Tensor]:
     """Return Grad-CAM's weights of every layer, [Q, K_l] each: the spatial mean of d(direction . outputs)/dA.
 
-    outputs [B, L] and activations as :func:`cam_utils.networks.capture.capture_layers` returns them; query q asks about
-    image `image[q]` and the combination `direction[q]` [L] of its outputs. One backward serves one query of every image.
+    outputs [B, L] and activations as :func:`cam_utils.networks.capture.capture_layers` returns them; query q asks
+    about image `image[q]` and the combination `direction[q]` [L] of its outputs. One backward serves one query of
+    every image.
     """
     alphas = [a.new_zeros(len(image), a.shape[1]) for a in activations]
     slot = rank_within_image(image)
