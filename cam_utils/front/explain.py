@@ -49,7 +49,8 @@ def explain(
     draws=4)`), or a callable of your own.
     layer: the layer that is read: a module, its name, or a list of them, whose maps are averaged; None: the last
     one with a map, see :func:`cam_utils.networks.layers.last_spatial_layer`.
-    activation: "sigmoid" (default for the book's classifiers and for one logit) or "softmax" (for others).
+    activation: "sigmoid" (default for the book's classifiers and for one logit), "softmax" (for others) or "none"
+    (for models that give probabilities).
     size: side of the square that the model sees, in pixels; None: the model's own. limit: pictures to read.
     chunk, precision: masked images per forward of Score-CAM and SS-CAM (None: what suits the device), and whether
     these run in "float32" or, approximately, in "bfloat16".

@@ -167,7 +167,7 @@ def _question(
     logits, activations = capture_layers(model, images, layers)
     _check_finite(model, logits, activations)
     numbers = full(logits.detach())
-    kind = asking.activation or default_activation(source.loaded.model, numbers.shape[1], asking.target)
+    kind = asking.activation or default_activation(source.loaded.model, numbers, asking.target)
     if kind == "softmax" and numbers.shape[1] == 1:
         raise ValueError("softmax of one logit is 1 for every image: pass activation='sigmoid'")
     p = activated(kind, numbers)
@@ -206,7 +206,7 @@ def _pairs(p: Tensor, kind: str, positions: list[int], source: Source, asking: A
     if asking.target is not None and p.shape[1] > 1 and None in rows:
         raise ValueError(f"the target gives {p.shape[1]} numbers per image: say with labels= which are explained")
     how = {"threshold": asking.threshold, "top": check_count("top", asking.top), "at_least_one": True}
-    guessed = predicted(p, "sigmoid" if kind == RAW else kind, **how)
+    guessed = predicted(p, "softmax" if kind == RAW else kind, **how)
     order = p.argsort(dim=1, descending=True, stable=True).tolist()  # of what is predicted, the most probable first
     rows = [[c for c in order[i] if guessed[i, c]] if row is None else row for i, row in enumerate(rows)]
     image = torch.tensor([i for i, row in enumerate(rows) for _ in row], device=p.device)
@@ -214,14 +214,20 @@ def _pairs(p: Tensor, kind: str, positions: list[int], source: Source, asking: A
     return Pairs(image, label, image)
 
 
-def default_activation(model: nn.Module, outputs: int, target: object = None) -> str:
-    """Return how logits become probabilities unless it is said.
+def default_activation(model: nn.Module, numbers: Tensor, target: object = None) -> str:
+    """Return how the numbers [B, L] that a model gives become probabilities unless it is said.
 
-    "sigmoid" for the book's classifiers and for one logit, else "softmax"; "none" for targets that are no logits.
+    "sigmoid" for the book's classifiers and for one logit, else "softmax"; "none" for targets that are no logits,
+    and for a model whose numbers are probabilities already: none below 0, and 1 in all.
     """
     if target is not None:
         return RAW
-    return "sigmoid" if isinstance(model, Classifier) or outputs == 1 else "softmax"
+    if isinstance(model, Classifier) or numbers.shape[1] == 1:
+        return "sigmoid"
+    sums = numbers.sum(1)
+    if bool((numbers >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        return RAW
+    return "softmax"
 
 
 def _inputs_of(inputs: Sequence | Mapping | None, at: int, count: int) -> Sequence | Mapping | None:

@@ -76,6 +76,8 @@ class Answers(nn.Module):
             found = self.target(found)
         if isinstance(found, Tensor) and found.dim() < 2 and found.numel() == count:
             found = found.reshape(count, 1)
+        elif isinstance(found, Tensor) and found.dim() > 2 and found[0, 0].numel() == 1:
+            found = found.flatten(1)  # [B, L, 1, 1] of a network that convolves to its end
         if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != count or not found.shape[1]:
             hint = "" if self.target is not None else "; a target= callable can make such numbers of it"
             raise NotLogits(

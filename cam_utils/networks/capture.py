@@ -87,7 +87,8 @@ _shared, _shared_by = ExitStack(), 0  # what holds in all threads while any of t
 
 @contextmanager
 def _as_written() -> Iterator[None]:
-    """Let models run as their code is written: nothing is computed twice to save memory, nothing runs compiled.
+    """Let models run as their code is written: nothing is computed twice to save memory, nothing is fused or
+    compiled.
 
     A graph made again, or code compiled before, knows nothing of the hooks. This holds for other threads meanwhile,
     which changes none of their numbers.
@@ -98,6 +99,9 @@ def _as_written() -> Iterator[None]:
         if _shared_by == 1:
             _shared.callback(setattr, checkpoint, "CheckpointFunction", checkpoint.CheckpointFunction)
             checkpoint.CheckpointFunction = _Kept
+            # Transformers of torch.nn skip their own parts where no gradient is asked for.
+            _shared.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
             if "torch._dynamo" in sys.modules:  # else nothing is compiled, and its import takes seconds
                 _shared.enter_context(torch.compiler.set_stance("force_eager"))
     try:
@@ -155,8 +159,8 @@ def capture_layers(
             logits, seen = _run(model, images, layers, grads, torch.enable_grad)
     if grads and not logits.requires_grad:
         raise ValueError(
-            f"no gradient leads from the logits of {type(model).__name__} back to {_named(model, layers[0])}: what "
-            "lies between them runs without gradients (no_grad, inference_mode or integers); name a later layer"
+            f"no gradient leads from the logits of {type(model).__name__} back to {layer_name(model, layers[0])}: "
+            "what lies between runs without gradients (no_grad, inference_mode or integers); name a later layer"
         )
     return logits, [seen[layer] for layer in layers]
 
@@ -173,10 +177,12 @@ def _run(
             got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ValueError(
                 f"expected a layer with activations that hold a map, (B,K,H,W), (B,H,W,K) or tokens (B,N,K), got "
-                f"{got} from {_named(model, layer)} for images {tuple(images.shape)}"
+                f"{got} from {layer_name(model, layer)} for images {tuple(images.shape)}"
             )
         if layer in seen:
-            raise ValueError(f"expected a layer that runs once per forward, but {_named(model, layer)} ran again")
+            raise ValueError(
+                f"expected a layer that runs once per forward, but {layer_name(model, layer)} ran again"
+            )
         torch.set_grad_enabled(grads or torch.is_grad_enabled())
         with torch.inference_mode(False):  # the model may run in it
             torch.set_grad_enabled(grads or torch.is_grad_enabled())
@@ -193,7 +199,7 @@ def _run(
     for layer in layers:
         if layer not in seen:
             raise ValueError(
-                f"the forward pass of {type(model).__name__} never reached the layer {_named(model, layer)}"
+                f"the forward pass of {type(model).__name__} never reached the layer {layer_name(model, layer)}"
             )
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -220,7 +226,7 @@ def run_in_order(model: nn.Module, images: Tensor, forget: Callable[[], object])
     return result
 
 
-def _named(model: nn.Module, layer: nn.Module) -> str:
+def layer_name(model: nn.Module, layer: nn.Module) -> str:
     """Return a layer's name in the model with its type: the whole of a large one would be pages."""
     name = next((name for name, module in model.named_modules() if module is layer and name), None)
     return type(layer).__name__ if name is None else f"{name} ({type(layer).__name__})"

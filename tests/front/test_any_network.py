@@ -94,7 +94,9 @@ def test_whatever_lies_around_the_call(mode):
     with mode():
         inside = images()  # an inference tensor, in inference mode
         for given in (x, inside):
-            torch.testing.assert_close(explain(net, given, LABELS, method="grad-cam", layer=net.conv).maps, expected)
+            torch.testing.assert_close(
+                explain(net, given, LABELS, method="grad-cam", layer=net.conv).maps, expected
+            )
 
 
 @pytest.mark.parametrize("between", [torch.Tensor.detach, lambda x: x.long().float(), torch.no_grad()(torch.relu)])
@@ -316,3 +318,51 @@ def test_several_layers_are_averaged():
 def test_layers_that_are_none_are_refused(layer, message):
     with pytest.raises(ValueError, match=message):
         explain(Small().eval(), images(), LABELS, layer=layer)
+
+
+@pytest.mark.parametrize("shape", ["(B,L,1,1)", "probabilities", "log probabilities", "(B,)"])
+def test_logits_of_other_forms(shape):
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    ends = {
+        "(B,L,1,1)": [nn.Conv2d(8, 5, 1)],
+        "probabilities": [nn.Flatten(), nn.Linear(8, 5), nn.Softmax(1)],
+        "log probabilities": [nn.Flatten(), nn.Linear(8, 5), nn.LogSoftmax(1)],
+        "(B,)": [nn.Flatten(), nn.Linear(8, 1), nn.Flatten(0)],
+    }
+    net, x = nn.Sequential(*body, *ends[shape]).eval(), images()
+    found = explain(net, x, layer="1")
+    numbers = net(x).detach()
+    expected = {
+        "(B,L,1,1)": numbers.flatten(1).softmax(1) if shape == "(B,L,1,1)" else None,
+        "probabilities": numbers,
+        "log probabilities": numbers.exp(),
+        "(B,)": numbers.sigmoid()[:, None],
+    }[shape]
+    torch.testing.assert_close(found.probabilities, expected)
+    assert found.pairs.label.tolist() == expected.argmax(1).tolist()
+
+
+def test_parts_that_torch_would_fuse_are_reached():
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.patches = nn.Conv2d(3, 16, 8, 8)
+            layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.head = nn.Linear(16, 5)
+
+        def forward(self, x):
+            return self.head(self.encoder(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+    net, x = Encoder().eval(), images()
+    name = "encoder.layers.1.norm1"
+    kept = []
+    handle = net.get_submodule(name).register_forward_hook(lambda _m, _i, output: kept.append(output))
+    logits = net(x.requires_grad_())
+    handle.remove()
+    g = torch.autograd.grad(logits[0, 3], kept[0])[0][0]
+    expected = (g.mean(0) * kept[0][0]).sum(1).relu().reshape(1, 4, 4).detach()
+    found = explain(net, x.detach(), [[3], [1]], layer=name, method="grad-cam")
+    torch.testing.assert_close(found.maps[:1], maps.upsample(maps.normalise(expected), (32, 32)))

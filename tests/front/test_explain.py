@@ -88,7 +88,11 @@ def test_bad_input_to_explain_is_named(model, photo, tmp_path):
         ((images, [[1], []]), {}, "image 1 has an empty set of labels"),
         ((images, [[1]]), {}, "one list of labels for each of the 2 images, got 1"),
         ((images, [[1], [10]]), {}, r"expected labels in 0..9 for image 1, got \[10\]"),
-        ((images, torch.ones(2, 3, dtype=torch.bool)), {}, r"a row of 10 zeros and ones for image 0, got .True, True, True"),
+        (
+            (images, torch.ones(2, 3, dtype=torch.bool)),
+            {},
+            r"a row of 10 zeros and ones for image 0, got .True, True, True",
+        ),
         ((images, [[1], [2]]), {"method": ["cam", "grad-cam"]}, "expected one method, a name or a callable, got"),
         ((images, [[1], [2]]), {"activation": "sigmod"}, "unknown activation 'sigmod'; did you mean 'sigmoid'"),
     ]
