@@ -61,7 +61,7 @@ def _of_own_model(p: dict) -> str | None:
 
 
 def lacking(chapter: str, p: dict) -> str | None:
-    """Return in a sentence which file or folder is not as the parameters say, or None."""
+    """Return in a sentence which file, folder or device is not here as the parameters say, or None."""
     own = chapter == "your_model"  # which reads "~" as the home folder
 
     def place(name: str) -> Path:
@@ -73,6 +73,13 @@ def lacking(chapter: str, p: dict) -> str | None:
         return f"expected images as a folder of pictures, got {p['images']!r}, where there is none"
     if not own and p["dataset"] != "digits" and not (p["data_root"] and os.path.isdir(place("data_root"))):
         return f"expected data_root as the folder that the dataset {p['dataset']} is in, got {p['data_root']!r}"
+    if p["device"] not in ("auto", "cpu"):
+        from cam_utils import runs  # which asks torch; few runs need to
+
+        try:
+            runs.pick_device(p["device"])
+        except ValueError as error:
+            return str(error)
     if p["output"] is not None:
         return unfit(place("output"), "output")
     return None

@@ -45,7 +45,9 @@ class Parameter(NamedTuple):
         try:
             return self.kind.check(name, value)
         except ValueError as error:
-            raise ValueError(f"{error}, or None ({self.none})" if self.none else str(error)) from None
+            said, got, rest = str(error).partition(", got ")
+            none = f", or None ({self.none})" if self.none and not said.startswith("expected entry") else ""
+            raise ValueError(said + none + got + rest) from None
 
     def read(self, raw: str) -> object:
         """Return what a text on a command line means; null and None are None where that is allowed.

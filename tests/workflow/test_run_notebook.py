@@ -234,6 +234,7 @@ def test_notebooks_may_have_any_name(notebook, tmp_path, monkeypatch, capsys):
     assert sorted(path.name for path in (tmp_path / odd).iterdir()) == ["-in {x}.ipynb", "-out {y}.ipynb"]
     assert injected(tmp_path / odd / "-out {y}.ipynb") == {"steps": 4}
     assert capsys.readouterr().out.strip() == f"{odd}/-out {{y}}.ipynb"
+    assert "no notebook at -p" in refusal("--", "-p", "out.ipynb")
 
 
 def test_the_parameters_of_a_notebook_are_listed(notebook, capsys):
