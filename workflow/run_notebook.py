@@ -61,7 +61,7 @@ def run(
         raise ValueError(sentence)
     logs.mkdir(parents=True, exist_ok=True)
     # Two runs of one notebook may be under way: the name tells their outputs apart.
-    log = logs / f"{out.stem[:50]}-{fingerprint(str(out.resolve()))[:8]}.ipynb"
+    log = logs / f"{out.stem}-{fingerprint(str(out.resolve()))[:8]}.ipynb"
     os.environ["TQDM_DISABLE"] = "1"  # bars on stderr would be stored with the outputs
     try:
         with _kernel_settings() as config:
