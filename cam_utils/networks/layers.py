@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from cam_utils.names import check_known
-from cam_utils.networks.capture import capture_layers, evaluation_mode, hooked, modules_of, run_from, run_in_order
-from cam_utils.networks.layouts import Layout, layout_of, order_of, remember
+from cam_utils.networks.capture import evaluation_mode, hooked, layer_name, modules_of, run_in_order
+from cam_utils.networks.layouts import TOKENS, Layout, layout_of, order_of, remember
+from cam_utils.networks.tokens import read_layers, row_by_row
 
-MOST_NORMS = 8  # from the end: a class token reads the patches in the last block, or in the last two
+MOST_CANDIDATES = 12  # from the end: a class token reads the patches in the last block, or in the last two
 
 
 class Mapped(NamedTuple):
@@ -30,27 +31,25 @@ def mapped_layers(model: nn.Module, images: Tensor) -> list[Mapped]:
     ['Conv2d', 'ReLU']
     """
     images, found, runs = images[:1], [], Counter()
-    order, tokens = (
-        None,
-        0,
-    )  # what the last part that tells says of the channels; tokens of the last output [1, N, K]
+    order = None  # what the last part that tells says of the channels
+    tokens = 0  # of the last output [1, N, K]
 
     def note(module, _inputs, output):
         nonlocal order, tokens
         runs[module] += 1
         first = output[0] if isinstance(output, tuple | list) and output else output
         own = order_of(module)
-        if own is not None:
-            order = own
-        layout = layout_of(first, images, own or order)
+        own = None if own == "sequence" else own
+        order = own or order
+        layout = layout_of(first, images, order)
         if layout is None:
             return
-        if layout.kind in ("tokens", "sequence"):
+        if layout.kind in TOKENS:
             tokens = first.shape[1] if layout.kind == "tokens" else len(first)
         # Attention's weights [B, heads, N, N] and its parts [B, heads, N, d] are no maps, whatever their shape.
         elif tokens and layout.kind == "first" and layout.grid[0] == tokens:
             return
-        if own is None:
+        if own is None or layout.kind == "sequence":
             remember(module, layout.kind)
         found.append(Mapped(module, layout))
 
@@ -67,8 +66,9 @@ def mapped_layers(model: nn.Module, images: Tensor) -> list[Mapped]:
 def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
     """Return the last module that runs once and holds a map: the layer that class maps usually read.
 
-    In vision transformers it is the last normalisation of tokens whose patches the logits still depend on: behind
-    the last attention often only the class token is read. Raises ValueError if no module of the model has a map.
+    In vision transformers it is the last block or normalisation of tokens whose patches the logits still depend on
+    (behind the last attention often only the class token is read) and that keeps them row by row. Raises ValueError
+    if no module of the model has such a map.
     """
     found = mapped_layers(model, images)
     if not found:
@@ -76,42 +76,33 @@ def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
             f"no layer of {type(model).__name__} has activations (B,K,H,W) with more than one pixel, or tokens of "
             "such a grid"
         )
-    grids = [each.layer for each in found if each.layout.kind in ("first", "last")]
+    grids = [each for each in found if each.layout.kind in ("first", "last")]
     if len(grids) == len(found):
-        return grids[-1]
-    # Norms that stand alone: what attention and its MLP compute inside says less than what they are given.
-    norms = [
-        each
+        return grids[-1].layer
+    # A few tokens behind convolutions are attention that pools.
+    last = grids[-1:] if found[-1] in grids or 2 * len(grids) >= len(found) else []
+    for candidates in (last, _norms_and_blocks(found), found):
+        candidates = candidates[-MOST_CANDIDATES:]
+        read = read_layers(model, images, [each.layer for each in candidates])
+        for each, counts in reversed([*zip(candidates, read, strict=True)]):
+            if counts and (each.layout.kind not in TOKENS or row_by_row(model, images[:1], each.layer)):
+                return each.layer
+    raise ValueError(
+        f"no logit of {type(model).__name__} depends on the map of any of its last layers, or their tokens are not "
+        "in the order of the image's patches"
+    )
+
+
+def _norms_and_blocks(found: Sequence[Mapped]) -> list[Mapped]:
+    """Return normalisations that stand alone, and what contains them: what is computed inside says less."""
+    norms = {
+        each.layer
         for each in found
         if "norm" in type(each.layer).__name__.lower()
         and not [*each.layer.children()]
         and each.layout.kind != "first"
-    ]
-    # A few tokens behind convolutions are attention that pools.
-    last = grids[-1:] if found[-1].layer in grids or 2 * len(grids) >= len(found) else []
-    for candidates in (last, [each.layer for each in norms], [each.layer for each in found]):
-        layer = _last_that_counts(model, images[:1], candidates[-MOST_NORMS:])
-        if layer is not None:
-            return layer
-    raise ValueError(f"no logit of {type(model).__name__} depends on the map of any of its last layers")
-
-
-def _last_that_counts(model: nn.Module, images: Tensor, layers: Sequence[nn.Module]) -> nn.Module | None:
-    """Return the last of the layers whose map the logits depend on."""
-    if not layers:
-        return None
-    logits, maps = capture_layers(model, images, layers)
-    with torch.enable_grad():
-        value = logits.float().square().sum()
-    grads = torch.autograd.grad(value, maps, allow_unused=True)
-    counts = [layer for layer, grad in zip(layers, grads, strict=True) if grad is not None and bool(grad.any())]
-    if counts:
-        return counts[-1]
-    # The weights of an untrained head may all be zero, but what it is given reaches the logits: 0 * NaN is NaN.
-    for layer, each in zip(reversed(layers), reversed(maps), strict=True):
-        if run_from(model, layer, images, torch.full_like(each, torch.nan)).isnan().any():
-            return layer
-    return None
+    }
+    return [each for each in found if not norms.isdisjoint(modules_of(each.layer)) and each.layout.kind != "first"]
 
 
 _LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
@@ -152,3 +143,31 @@ def named_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
     if not isinstance(layer, nn.Module):
         raise ValueError(f"expected a layer as a module or a name, got {layer!r} ({type(layer).__name__})")
     return layer
+
+
+_CHECKED: WeakSet[nn.Module] = WeakSet()  # found right once
+
+
+def check_layers(model: nn.Module, images: Tensor, layers: Sequence[nn.Module]) -> None:
+    """Refuse named layers whose tokens give no map of images [B, C, h, w]; runs the model once per layer and model.
+
+    Raises ValueError if the tokens are not in the order of the image's patches, or if no logit depends on the
+    patches. It also learns where the channels of layers are that do not tell, such as a ReLU. What has no map at
+    all is left to :func:`cam_utils.networks.capture.capture_layers`.
+    """
+    new = [layer for layer in layers if layer not in _CHECKED and order_of(layer) != "first"]
+    layouts = dict(mapped_layers(model, images)) if new else {}
+    for layer in new:
+        if layer in layouts and layouts[layer].kind in TOKENS:
+            name = layer_name(model, layer)
+            if not row_by_row(model, images[:1], layer):
+                raise ValueError(
+                    f"the tokens of {name} are not in the order of the image's patches, so that no map can be "
+                    "folded from them: name another layer"
+                )
+            if read_layers(model, images, [layer]) == [False]:
+                raise ValueError(
+                    f"no logit depends on the patches of {name}: what follows reads only other tokens, such as the "
+                    "class token; name a layer before the last attention"
+                )
+        _CHECKED.add(layer)

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, cat, nn
 
+TOKENS = ("tokens", "sequence")
 MOST_PREFIX = 9  # tokens that are no patch: a class token, one of distillation, up to eight registers
 _FIRST = (
     nn.modules.conv._ConvNd,
@@ -66,17 +67,22 @@ class Layout:
         return cat([output[:, : self.prefix], patches], 1)
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # of layers that do not tell: what came before them
+_KNOWN: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # of layers that do not tell: what a run has shown
 
 
 def remember(layer: nn.Module, kind: str) -> None:
-    """Keep where the channels of a layer are, such as a ReLU's, which follow those of what it is given."""
-    if kind in ("first", "last"):
+    """Keep where the channels of a layer are, such as a ReLU's, which follow those of what it is given.
+
+    Of tokens only "sequence" is kept: with as many images as tokens their shape does not tell.
+    """
+    if kind != "tokens":
         _KNOWN[layer] = kind
 
 
 def order_of(layer: nn.Module) -> str | None:
     """Return "first" or "last" after the last part of a layer that tells where its channels are, else None.
+
+    "sequence" where a run has shown tokens before images.
 
     >>> order_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())), order_of(nn.LayerNorm(4)), order_of(nn.ReLU())
     ('first', 'last', None)
@@ -94,9 +100,9 @@ def order_of(layer: nn.Module) -> str | None:
 def layout_of(output: object, images: Tensor, order: str | None = None) -> Layout | None:
     """Return how a layer's output for images [B, C, h, w] holds a map of more than one pixel, or None.
 
-    A map has the proportions of the images; attention's [B, heads, N, d] has others. order: "first" or "last"
-    decides where both readings fit, and "first" where neither does: convolutions without padding, or with strides
-    of two sizes, lose the proportions.
+    A map has the proportions of the images; attention's [B, heads, N, d] has others. order: "first", "last" or
+    "sequence" decides where two readings fit, and "first" where neither does: convolutions without padding, or with
+    strides of two sizes, lose the proportions.
 
     >>> import torch
     >>> images = torch.zeros(1, 3, 48, 64)
@@ -112,9 +118,10 @@ def layout_of(output: object, images: Tensor, order: str | None = None) -> Layou
         return _of_grid(output, images, order)
     if output.dim() != 3 or batch not in output.shape[:2]:
         return None
-    kind, count = ("tokens", output.shape[1]) if len(output) == batch else ("sequence", len(output))
+    sequence = len(output) != batch or (order == "sequence" and output.shape[1] == batch)
+    kind, count = ("sequence", len(output)) if sequence else ("tokens", output.shape[1])
     for prefix in range(MOST_PREFIX + 1):
-        grid = _grid_of(count - prefix, images)
+        grid = grid_of(count - prefix, images)
         if grid is not None:
             return Layout(kind, grid, prefix)
     return None
@@ -137,7 +144,7 @@ def _proportional(grid: tuple[int, int], images: Tensor) -> bool:
     return abs(h * width - w * height) <= height + width  # each side may be rounded by one
 
 
-def _grid_of(count: int, images: Tensor) -> tuple[int, int] | None:
+def grid_of(count: int, images: Tensor) -> tuple[int, int] | None:
     """Return the grid of `count` patches with the images' proportions, None if there is none."""
     height, width = images.shape[-2:]
     rows = round(sqrt(max(count, 0) * height / width))
