@@ -1,17 +1,13 @@
-"""Maps in the frame of the picture that they explain: overlays as files, and scores of one picture's maps."""
+"""Maps over the pictures that they explain, as files, in the pictures' own frame."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from cam_utils.data.sizing import letterbox
-from cam_utils.evaluation import metrics
 from cam_utils.files import written
 from cam_utils.front.explanation import Explanation, in_frame
 from cam_utils.front.file_names import distinct, label_name, method_name, printable
@@ -91,31 +87,3 @@ def _save(pixels: np.ndarray, file: Path) -> None:
         raise OSError(
             f"cannot write the overlay {file.name} to {printable(file.parent)}: {error.strerror or error}"
         ) from error
-
-
-@torch.no_grad()
-def map_scores(
-    score: Callable[[Tensor], Tensor], x: Tensor, found: Explanation, frame: tuple[int, int]
-) -> dict[str, Tensor]:
-    """Return what the model makes of the maps of one picture, {name: values [P]}.
-
-    score: from images [N, 3, S, S] to probabilities [N, L]; x: the picture [1, 3, S, S] as the model expects it;
-    frame: (height, width) of the picture. `p` of the whole picture, `p_map` where the map masks it, `p_rest` where
-    the map is taken away; `average_drop` and `average_retention` of :mod:`cam_utils.evaluation.metrics`;
-    `area`, the mean of the mask; `in_bars`, the share of the mask on the letterbox' black bars, which no overlay
-    shows (NaN for a map that is zero).
-    """
-    masks, label = found.maps, found.pairs.label
-    before = found.probabilities[found.pairs.image]
-    kept, cut = score(x * masks[:, None]), score(x * (1 - masks[:, None]))
-    top, left, rows, columns = letterbox(*frame, masks.shape[-1])
-    inside = masks[:, top : top + rows, left : left + columns].sum((-2, -1))
-    return {
-        "p": before.gather(1, label[:, None])[:, 0],
-        "p_map": kept.gather(1, label[:, None])[:, 0],
-        "p_rest": cut.gather(1, label[:, None])[:, 0],
-        "average_drop": metrics.average_drop(before, kept, label),
-        "average_retention": metrics.average_retention(before, cut, label),
-        "area": masks.mean((-2, -1)),
-        "in_bars": 1 - inside / masks.sum((-2, -1)),
-    }

@@ -33,17 +33,6 @@ class Pictures(NamedTuple):
     folder: Path | None  # where they lie, if they were brought as a folder
 
 
-class Photos(NamedTuple):
-    """The pictures of a folder that could be read, in the order of their names."""
-
-    paths: list[Path]
-    stems: list[str]  # what files made from each picture are named after
-    frames: list[tuple[int, int]]  # (height, width) of each, upright
-    pixels: Tensor  # [N, 3, S, S] in [0, 1], letterboxed
-    skipped: dict[str, str]  # {file name: why it could not be read}
-    left: int  # number of pictures beyond the limit, which were not opened
-
-
 def pictures_in(source) -> Pictures:
     """Return the pictures that `source` names: a path, a folder, a PIL image, an array, or several of these.
 
@@ -84,31 +73,6 @@ def pictures_in(source) -> Pictures:
     names = [printable(paths[i].name) if i in paths else f"image-{i}" for i in range(len(images))]
     forms = [[named.get(i, name), f"{named.get(i, name)}-{i}"] for i, name in enumerate(names)]
     return Pictures(images, names, distinct(forms), None)
-
-
-def read_folder(folder: str | Path, size: int, *, limit: int | None = None) -> Photos:
-    """Return the pictures that lie in `folder` itself, letterboxed to `size` pixels; see SUFFIXES.
-
-    A file that cannot be read is skipped, and `skipped` says why. limit: open the first so many files.
-
-    Raises FileNotFoundError without the folder or a picture in it, OSError if none of them can be read,
-    ValueError for a limit below 1.
-    """
-    folder = Path(folder).expanduser()
-    if limit is not None:
-        check_count("limit", limit, " of pictures")
-    files = _files(folder)
-    found, skipped = {}, {}
-    for path in files[:limit]:
-        try:
-            found[path] = (frame(path), letterboxed(path, size))
-        except OSError as error:
-            skipped[printable(path.name)] = str(error).replace(printable(path), printable(path.name))
-    if not found:
-        raise OSError(f"none of {len(skipped)} pictures can be read: {next(iter(skipped.values()))}")
-    frames, squares = zip(*found.values(), strict=True)
-    left = len(files) - len(files[:limit])
-    return Photos(list(found), stems(list(found)), list(frames), torch.stack(squares), skipped, left)
 
 
 def letterboxed(image, size: int, channels: int = 3) -> Tensor:

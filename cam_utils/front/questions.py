@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cam_utils import maps
 from cam_utils.front.asked import asked_labels
+from cam_utils.front.file_names import printable
 from cam_utils.front.model_inputs import Loaded
 from cam_utils.front.model_loading import load_model
 from cam_utils.front.pictures import letterboxed, pictures_in
@@ -121,7 +122,9 @@ class Source:
         except OSError as error:
             if not self.is_folder:
                 raise
-            self.skipped[self.all_names[at]] = str(error).replace(str(self._found.images[at]), self.all_names[at])
+            self.skipped[self.all_names[at]] = str(error).replace(
+                printable(self._found.images[at]), self.all_names[at]
+            )
             return None
 
     def _keep(self, positions: list[int], every: Sequence, stems: Sequence[str]) -> None:

@@ -190,7 +190,8 @@ def test_this_books_own_classes_are_the_ones_of_this_process(tmp_path):
     assert isinstance(load_model(f"{tmp_path}/model.py:build").model, Classifier)
 
 
-def test_a_changed_file_and_a_changed_neighbour_are_read_anew(tmp_path):
+def test_a_changed_file_and_a_changed_neighbour_are_read_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     text = "from torch import nn\nfrom size import n\nbuild = lambda: nn.Sequential(nn.Linear(3, n), nn.ReLU())\n"
     for n in (4, 5, 6):
         write(tmp_path, model=text, size=f"n = {n}\n")

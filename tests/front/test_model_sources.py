@@ -87,7 +87,13 @@ def test_imagenets_weights_of_a_network_that_turns_the_input_itself_turn_it(monk
 
 def test_the_input_of_libraries_networks_fits_them():
     sizes = {"vit_b_16": 224, "inception_v3": 299, "efficientnet_b1": 240, "densenet121": 224, "maxvit_t": 224}
-    sizes |= {"timm/vit_tiny_patch16_384": 384, "timm/mixer_s16_224": 224, "timm/swin_tiny_patch4_window7_224": 224}
+    sizes |= {
+        "timm/vit_tiny_patch16_384": 384,
+        "timm/mixer_s16_224": 224,
+        "timm/swin_tiny_patch4_window7_224": 224,
+        "vit_h_14": 224,
+    }
+    sizes["timm/csatv2"] = timm.get_pretrained_cfg("csatv2").input_size[-1]  # whose first layer reads no pixels
     with torch.device("meta"):  # without the numbers
         for name, size in sizes.items():
             net = load_model(name)

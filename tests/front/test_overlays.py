@@ -12,8 +12,9 @@ from PIL import Image
 from cam_utils import plots
 from cam_utils.front.file_names import RESERVED, cut, label_name, method_name, printable, stems
 from cam_utils.front.overlays import save_overlays
-from cam_utils.front.pictures import blend, read_folder
+from cam_utils.front.pictures import blend
 from cam_utils.pairs import Pairs
+from tests.front.reading import read_folder
 
 ODD = [
     "a.jpg", "a.png", "a-jpg.png", "A.jpg", "a.JPG.png", "con.jpg", "NUL.x.jpg", ".hidden.jpg", "-rf.jpg",
@@ -59,10 +60,10 @@ def test_pictures_of_every_name_give_overlays_that_are_all_different(tmp_path):
     assert len(written) == len(set(written)) == len(list((tmp_path / "out").iterdir())) == len(ODD)
     assert_fit([file.name for file in written])
     assert all(file.is_file() and file.name.endswith("_3-x_grad-cam.jpg") for file in written)
-    read = read_folder(tmp_path, 8)
-    assert len(set(read.stems)) == len(read.paths) == len(ODD) and not read.skipped
+    read, _ = read_folder(tmp_path, 8)
+    assert len(set(read.stems)) == len(read.pictures) == len(ODD) and not read.skipped
     one = Found([3])
-    for path, stem in zip(read.paths, read.stems, strict=True):  # one by one, as a loop over a folder does
+    for path, stem in zip(read.pictures, read.stems, strict=True):  # one by one, as a loop over a folder does
         save_overlays(one, path, tmp_path / "each", method="grad-cam", names=[stem])
     assert len(list((tmp_path / "each").iterdir())) == len(ODD)
 

@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageFile
 
 from cam_utils.front import pictures
-from cam_utils.front.pictures import frame, letterboxed, read_folder, upright
+from cam_utils.front.pictures import frame, letterboxed, upright
+from tests.front.reading import read_folder
 
 # What a viewer does with pixels that are stored as orientation 1 to 8 says, by numpy.
 SEEN = {
@@ -127,8 +128,8 @@ def test_what_is_no_picture_is_skipped_with_its_reason(tmp_path):
     (tmp_path / bad).touch()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read = read_folder(tmp_path, 32)
-    assert [path.name for path in read.paths] == ["z.jpg"]
+        read, _ = read_folder(tmp_path, 32)
+    assert [path.name for path in read.pictures] == ["z.jpg"]
     damaged = "its content is not that of a picture"
     reasons = {
         "empty.jpg": "the file is empty", "cut.jpg": "image file is truncated", "zeros.png": damaged,

@@ -22,6 +22,7 @@ from cam_utils.front.pictures import upright
 from cam_utils.networks import models
 from cam_utils.networks.baselines import Normalised
 from tests.conftest import ROOT
+from tests.front.reading import read_folder
 from workflow.run_notebook import run
 
 CHAPTER = ROOT / "notebooks" / "your_model.ipynb"
@@ -111,11 +112,11 @@ def test_an_overlay_lies_exactly_on_its_picture_also_if_that_is_stored_sideways(
 
 
 def test_a_folder_is_read_as_a_viewer_shows_it_and_bad_files_are_named(folder, china):
-    read = pictures.read_folder(folder, 64)
-    names = [path.name for path in read.paths]
+    read, pixels = read_folder(folder, 64)
+    names = [path.name for path in read.pictures]
     assert names == ["alpha.png", "china.PNG", "grey.png", "palette.gif", "turned.png", "whole.jpg"]
-    assert set(read.frames) == {(427, 640)} and read.pixels.shape == (6, 3, 64, 64) and read.left == 0
-    of = dict(zip(names, read.pixels, strict=True))
+    assert {pictures.frame(path) for path in read.pictures} == {(427, 640)} and pixels.shape == (6, 3, 64, 64)
+    of = dict(zip(names, pixels, strict=True))
     assert torch.equal(of["turned.png"], of["china.PNG"]) and torch.equal(of["alpha.png"], of["china.PNG"])
     assert torch.equal(of["grey.png"][0], of["grey.png"][2])
     assert {k: v.split(":")[0] for k, v in read.skipped.items()} == {
@@ -123,8 +124,8 @@ def test_a_folder_is_read_as_a_viewer_shows_it_and_bad_files_are_named(folder, c
     }
     assert "mode I;16, expected 8 bits per channel" in read.skipped["deep.png"]
     assert str(folder) not in "".join(read.skipped.values())
-    some = pictures.read_folder(folder, 64, limit=2)
-    assert [path.name for path in some.paths] == names[:2] and some.left == 7
+    some, _ = read_folder(folder, 64, limit=2)
+    assert [path.name for path in some.pictures] == names[:2]
 
 
 def test_bad_folders_are_named(tmp_path):
@@ -133,16 +134,15 @@ def test_bad_folders_are_named(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.jpg").write_text("no picture")
     cases = [
-        (tmp_path / "none", FileNotFoundError, "no folder of pictures at .*none$"),
-        (tmp_path / "sub" / "a.png", FileNotFoundError, "no folder of pictures at .*: it is a file"),
+        (tmp_path / "none", FileNotFoundError, "no picture at .*none$"),
         (tmp_path, FileNotFoundError, "no picture in .*: expected files ending in .jpg.*some in its subfolders"),
         (tmp_path / "broken", OSError, "none of 1 pictures can be read: a.jpg cannot be read as an image"),
     ]
     for folder, kind, message in cases:
         with pytest.raises(kind, match=message):
-            pictures.read_folder(folder, 32)
+            read_folder(folder, 32)
     with pytest.raises(ValueError, match="expected limit as a whole number of pictures, 1 or more, got 0"):
-        pictures.read_folder(tmp_path, 32, limit=0)
+        read_folder(tmp_path / "sub", 32, limit=0)
 
 
 def test_overlays_have_names_of_their_own_and_a_longest_side(china, tmp_path):
