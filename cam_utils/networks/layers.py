@@ -105,19 +105,20 @@ def _norms_and_blocks(found: Sequence[Mapped]) -> list[Mapped]:
     return [each for each in found if not norms.isdisjoint(modules_of(each.layer)) and each.layout.kind != "first"]
 
 
-_LAYERS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()  # found once per model: it takes a forward
+# Found once per model and size of its images, since it takes a forward: what has pixels at 224 has one at 32.
+_LAYERS: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], nn.Module]] = WeakKeyDictionary()
 
 
 def default_layer(model: nn.Module, images: Tensor) -> nn.Module:
     """Return the layer that maps are read from: `model.features` if it gives one, else :func:`last_spatial_layer`.
 
-    images: [B, C, h, w] as the model expects them; of these the first is run, once per model. Raises as
+    images: [B, C, h, w] as the model expects them; of these the first is run, once per model and size. Raises as
     :func:`last_spatial_layer`.
     """
-    known = _LAYERS.get(model)
-    if known is None or all(known is not module for module in modules_of(model)):
-        _LAYERS[model] = known = _found_layer(model, images)
-    return known
+    size, found = tuple(images.shape[-2:]), _LAYERS.setdefault(model, {})
+    if all(found.get(size) is not module for module in modules_of(model)):  # none yet, or replaced since
+        found[size] = _found_layer(model, images)
+    return found[size]
 
 
 def _found_layer(model: nn.Module, images: Tensor) -> nn.Module:

@@ -91,3 +91,11 @@ def test_layers_by_name():
     ):
         with pytest.raises(ValueError, match=message):
             named_layer(net, wrong)
+
+
+def test_small_images_are_read_at_an_earlier_layer():
+    """Of 32 pixels ResNet's last layer leaves one, although the same network was asked about larger images before."""
+    net = torchvision.models.resnet18(weights=None).eval()
+    sizes = {224: net.layer4, 32: net.layer3, 64: net.layer4}
+    for size, layer in sizes.items():
+        assert default_layer(net, torch.rand(1, 3, size, size)) is layer
