@@ -184,7 +184,7 @@ def test_what_a_text_means_in_a_chapter_is_what_its_parameter_is():
         ("['a']", "no, 1", ["no", "1"]), ("{}", "{a: [1, b]}", {"a": [1, "b"]}), ("None", "3", 3),
         ("None", "a: b", "a: b"),
         ("None", "2024-05-01", "2024-05-01"), ("None", "[no, 1]", ["no", 1]), ("None", "null", None),
-        ("1 + 1", "x", "x"),
+        ("1 + 1", "x", "x"), ("None", "NaN", "NaN"),
         ("'a'", "null", "null"),
     ],
 )  # fmt: skip
