@@ -8,7 +8,7 @@ import torchvision
 from cam_utils import data
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
-from cam_utils.methods import cams
+from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.methods.closed_forms import linear_head
 from cam_utils.methods.query import Query
 from cam_utils.networks import capture, models
@@ -40,7 +40,7 @@ def test_squeezenets_head_is_its_last_kernel():
     images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     activations = capture.capture(model, images, model.features).activations
     before = model.net.classifier[1](activations)  # [1, 1000, h, w], of which the logits are the rectified mean
-    maps = cams.weighted_sum(activations, model.class_weights()[[3, 281]], pairs_of(PRESENT))
+    maps = weighted_sum(activations, model.class_weights()[[3, 281]], pairs_of(PRESENT))
     bias = model.net.classifier[1].bias[[3, 281], None, None]
     torch.testing.assert_close(maps + bias, before[0, [3, 281]], rtol=1e-4, atol=1e-5)
 

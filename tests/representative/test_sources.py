@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from cam_utils.methods import cams
+from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.networks import models
 from cam_utils.pairs import pairs_of
 from cam_utils.representative import fusion, sources
@@ -60,7 +61,7 @@ def test_the_last_map_is_the_difference_of_two_class_activation_maps(digits):
     for p, c in enumerate(pairs.label.tolist()):
         for s in WANTED[c]:
             one = pairs.take([p])
-            maps = [cams.weighted_sum(activations, w[k : k + 1], one)[0] for k in (c, s)]
+            maps = [weighted_sum(activations, w[k : k + 1], one)[0] for k in (c, s)]
             torch.testing.assert_close(found[p, s] * area, maps[0] - maps[1], rtol=1e-4, atol=1e-5)
 
 
