@@ -8,9 +8,9 @@ import torchvision
 from cam_utils import data
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
-from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.methods.closed_forms import linear_head
 from cam_utils.methods.query import Query
+from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.networks import capture, models
 from cam_utils.pairs import Pairs, pairs_of
 
