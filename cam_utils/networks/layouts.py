@@ -120,11 +120,13 @@ def layout_of(output: object, images: Tensor, order: str | None = None) -> Layou
         return None
     sequence = len(output) != batch or (order == "sequence" and output.shape[1] == batch)
     kind, count = ("sequence", len(output)) if sequence else ("tokens", output.shape[1])
-    for prefix in range(MOST_PREFIX + 1):
-        grid = grid_of(count - prefix, images)
-        if grid is not None:
-            return Layout(kind, grid, prefix)
-    return None
+    grids = {prefix: grid_of(count - prefix, images) for prefix in range(MOST_PREFIX + 1)}
+    grids = {prefix: grid for prefix, grid in grids.items() if grid is not None}
+    height, width = images.shape[-2:]
+    # Five tokens and 4 x 6 patches are also one token and 4 x 7: patches are squares wherever that is possible.
+    square = [prefix for prefix, (rows, columns) in grids.items() if height * columns == width * rows]
+    prefix = min(square or grids, default=None)
+    return None if prefix is None else Layout(kind, grids[prefix], prefix)
 
 
 def _of_grid(output: Tensor, images: Tensor, order: str | None) -> Layout | None:
