@@ -27,7 +27,11 @@ def shown(value: object) -> str:
 
 
 def is_name(text: object) -> bool:
-    """Return whether the value can name a class or a file: printable text of 1 to 200 characters."""
+    """Return whether the value can name a class or a file: printable text of 1 to 200 characters.
+
+    >>> is_name("dining table"), is_name(" "), is_name("cat\\n"), is_name(None)
+    (True, False, False, False)
+    """
     return isinstance(text, str) and 0 < len(text.strip()) <= len(text) <= 200 and text.isprintable()
 
 

@@ -90,12 +90,13 @@ def parse(file: Path, classes: Sequence[str], tag: str = "name") -> Annotation:
         root = ET.fromstring(read_bytes(file), ET.XMLParser(target=_Plain()))
         objects = root.findall("object")
         if root.tag != "annotation" or not objects:
-            raise ValueError(f"expected <annotation> with one <object> or more, got {len(objects)} in <{root.tag}>")
+            got = f"{len(objects)} in <{root.tag[:60]}>"
+            raise ValueError(f"expected <annotation> with one <object> or more, got {got}")
         boxes = [_corners(item, number) for number, item in enumerate(objects, 1)]
         flags = [_flag(item, number) for number, item in enumerate(objects, 1)]
         frame = _frame(root)
     except (ET.ParseError, LookupError, ValueError) as error:  # LookupError: an encoding that nobody knows
-        raise OSError(f"damaged annotation {file}: {error}") from error
+        raise OSError(f"damaged annotation {file}: {str(error)[:200]}") from error
     names = [item.findtext(tag, "").strip() for item in objects]
     indices = [classes.index(check_known(f"class in {file}", each[:200], classes)) for each in names]
     return Annotation(indices, boxes, flags, frame=frame)
