@@ -7,6 +7,7 @@ stands in the section of the package, where it is to be imported from.
 """
 
 import ast
+import gc
 import inspect
 import re
 from importlib import import_module
@@ -173,6 +174,8 @@ def _of_signature(node: addnodes.pending_xref) -> bool:
 
 def setup(app) -> dict:
     """Register the steps; autodoc and viewcode are the book's own extensions, in _config.yml."""
+    # Nearly all that a build makes lives to its end: looking for garbage less often saves a fifth of its time.
+    gc.set_threshold(200_000, 50, 1000)
     app.connect("source-read", fill)
     app.connect("autodoc-process-signature", show_signature)
     app.connect("autodoc-process-docstring", show_docstring)

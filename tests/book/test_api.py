@@ -135,8 +135,8 @@ def test_parameters_are_lists_and_examples_are_code(shown):
     assert 'class="doctest highlight-default notranslate"' in text and "[]_" not in text
 
 
-def test_a_reference_to_nothing_fails_the_build(tmp_path):
-    role = "\n```{eval-rst}\n.. py:currentmodule:: cam_utils.names\n\nSee :func:`%s`.\n```\n"
+def test_a_reference_means_what_its_module_imports_and_one_to_nothing_fails_the_build(tmp_path):
+    role = "\n```{eval-rst}\n.. py:currentmodule:: cam_utils.data\n\nSee :func:`%s`.\n```\n"
     page = "\n% modules: cam_utils.names\n"
     project = tiny_book.write(tmp_path / "good", further=page + role % "check_known")
     text = (tiny_book.site(project, tmp_path / "out") / "book" / "intro.html").read_text()
