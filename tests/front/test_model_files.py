@@ -69,7 +69,8 @@ FORMS = {
     "a folder beside it": (
         {"nets__blocks": BLOCK, "model": f"from nets.blocks import block\n{BUILD}"}, "model"),
     "a package that imports the model": (
-        {"net__INIT": "from .model import build\n", "net__model": f"{BUILD}{BLOCK}"}, "net/model"),
+        {"net__INIT": "runs = []\nfrom .model import build\n",
+         "net__model": f"import net\nnet.runs.append(1)\nassert len(net.runs) == 1\n{BUILD}{BLOCK}"}, "net/model"),
     "a package itself": (
         {"net__INIT": f"from .blocks import block\n{BUILD}", "net__blocks": BLOCK}, "net/__init__"),
     "a circle": (

@@ -105,7 +105,7 @@ def test_the_input_of_libraries_networks_fits_them():
     [
         (small(13), 13), (small(1), 1), (nn.Linear(3 * 16 * 16, 8), 3), (nn.Linear(28 * 28, 10), 1), (nn.ReLU(), 3),
         (nn.Sequential(nn.Conv2d(512, 10, 1), nn.Conv2d(3, 512, 3)), 3), (nn.Sequential(nn.LazyConv2d(4, 3)), 3),
-        (nn.Sequential(nn.Linear(8, 8), nn.Conv2d(4, 8, 3)), 4), (nn.Sequential(nn.Conv2d(2, 8, 3)), 2),
+        (nn.Sequential(nn.Linear(16, 8), nn.Conv2d(4, 8, 3)), 4), (nn.Sequential(nn.Conv2d(2, 8, 3)), 2),
     ],
 )  # fmt: skip
 def test_the_number_of_channels_is_read_from_the_layers(net, channels):
