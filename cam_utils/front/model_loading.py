@@ -9,19 +9,14 @@ from os import PathLike, fspath
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cam_utils.front import model_sources
 from cam_utils.front.labels import class_names
 from cam_utils.front.model_files import from_file, split_name
 from cam_utils.front.model_inputs import Loaded, changed, described, unwrapped
-from cam_utils.methods.query import ask
-from cam_utils.methods.registry import COSTLY, MASKED, METHODS, resolved
 from cam_utils.names import check_count
-from cam_utils.networks.capture import capture
 from cam_utils.networks.checkpoints import fill
-from cam_utils.networks.layers import default_layer, named_layer
-from cam_utils.pairs import Pairs
 
 TAKES_LONG = "takes many forwards per channel and label: it runs only if it is named in `methods`"
 
@@ -116,39 +111,3 @@ def _own(model: object) -> tuple[Loaded, str, bool]:
         return found, f"{Path(named[0]).name}:{named[1]}", False
     path = Path(model).expanduser()
     return model_sources.from_path(path), path.name, True
-
-
-def find_layer(model: nn.Module, images: Tensor, name: str | None = None) -> tuple[str, nn.Module]:
-    """Return the layer that maps are read from, with its name in `model.named_modules()`.
-
-    name: of the layer; None takes `model.features` if that gives a map, else the last module that does. images:
-    [B, 3, h, w] as the model expects them. Raises ValueError for an unknown name, for a layer without a map and
-    as :func:`cam_utils.networks.layers.last_spatial_layer`.
-    """
-    layer = default_layer(model, images) if name is None else named_layer(model, name)
-    if name is not None:
-        capture(model, images[:1], layer)
-    return next(key for key, module in model.named_modules() if module is layer), layer
-
-
-def allowed(
-    model: nn.Module, images: Tensor, layer: nn.Module, methods: Sequence[str] | None = None
-) -> tuple[list[str], dict[str, str]]:
-    """Return the methods that the model's head allows, and {method: reason} for the others.
-
-    methods: names; None takes all, but leaves SS-CAM aside for what it costs. images as in :func:`find_layer`.
-    Raises ValueError for an unknown name and if no method is left.
-    """
-    names = list(METHODS) if methods is None else list(resolved(methods))
-    reasons = {name: TAKES_LONG for name in COSTLY if methods is None}
-    query = ask(model, images[:1], Pairs.one(device=images.device), layer=layer)
-    for name in names:
-        if name not in MASKED:
-            try:
-                METHODS[name](query)
-            except ValueError as error:
-                reasons[name] = str(error)
-    left = [name for name in names if name not in reasons]
-    if not left:
-        raise ValueError(f"none of the methods can be used: {'; '.join(dict.fromkeys(reasons.values()))}")
-    return left, {name: reasons[name] for name in names if name in reasons}

@@ -6,7 +6,6 @@ import torch
 import torchvision
 from PIL import Image
 
-from cam_utils.front import model_loading
 from cam_utils.front.explain import explain
 from cam_utils.methods import query, registry
 from cam_utils.networks import layers
@@ -63,8 +62,7 @@ def test_one_rule_finds_the_layer_of_features_with_channels_last(photo):
     """Swin's `features` gives (1, 7, 7, 768): the layer is the permutation behind it, for all entrances alike."""
     network = torchvision.models.swin_t(weights=None).eval()
     found = explain(network, photo, [[1]])
-    name, layer = model_loading.find_layer(network, torch.zeros(1, 3, 224, 224))
-    assert found.layer is layer is network.permute and name == "permute"
+    assert found.layer is layers.default_layer(network, torch.zeros(1, 3, 224, 224)) is network.permute
     assert explain(network, photo, [[1]], layer=network.features).maps.shape == (1, 224, 224)
 
 

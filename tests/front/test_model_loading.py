@@ -9,10 +9,10 @@ from cam_utils import maps
 from cam_utils.front import model_loading
 from cam_utils.front.explain import explain
 from cam_utils.methods import cams
-from cam_utils.methods.registry import COSTLY, METHODS, NEEDS_LINEAR_HEAD
 from cam_utils.networks import models
 from cam_utils.networks.capture import capture
 from cam_utils.networks.gradients import head_gradients
+from cam_utils.networks.layers import default_layer
 
 MODEL = """
 from torch import nn
@@ -76,15 +76,12 @@ def test_a_checkpoint_of_the_book_brings_its_classes_and_its_input(tmp_path):
 )
 def test_the_layer_is_found_by_name(name, layer):
     net = model_loading.load_model(name).model
-    found, module = model_loading.find_layer(net, pictures(size=64))
-    assert found == layer and module is dict(net.named_modules())[layer]
+    assert default_layer(net, pictures(size=64)) is net.get_submodule(layer)
 
 
 def test_a_swin_transformer_is_pooling_and_one_layer_behind_its_permutation():
     net = model_loading.load_model("swin_t").model
-    _, layer = model_loading.find_layer(net, pictures(size=64))
-    methods, reasons = model_loading.allowed(net, pictures(size=64), layer)
-    assert set(NEEDS_LINEAR_HEAD) < set(methods) and set(reasons) == set(COSTLY)
+    layer = default_layer(net, pictures(size=64))
     found = explain(net, pictures(size=64), [[3, 5]], method="cam", layer=layer)
     captured = capture(net, pictures(size=64), layer, grads=True)
     grads = head_gradients(captured, found.pairs)  # an ordinary backward, without the closed form
@@ -104,24 +101,4 @@ def test_a_network_with_a_few_tokens_in_its_head_keeps_its_layer():
             return self.head((self.keys(tokens).softmax(1) * tokens).sum(1))
 
     net = Pooled()
-    assert model_loading.find_layer(net, pictures()) == ("body", net.body)
-
-
-def test_a_layer_is_taken_by_name_and_an_unknown_one_refused():
-    net = model_loading.load_model("squeezenet1_0").model
-    assert model_loading.find_layer(net, pictures(), "features.3") == ("features.3", net.features[3])
-    with pytest.raises(ValueError, match=r"unknown layer 'feature'; did you mean 'features'"):
-        model_loading.find_layer(net, pictures(), "feature")
-
-
-def test_methods_that_the_head_does_not_allow_are_named_with_the_reason():
-    net = model_loading.load_model("alexnet").model
-    methods, reasons = model_loading.allowed(net, pictures(size=96), net.features)
-    assert set(methods) | set(reasons) == set(METHODS) and not set(methods) & set(reasons)
-    assert set(reasons) == {*NEEDS_LINEAR_HEAD, *COSTLY}
-    assert "minmax-grad-cam" in reasons["minmax-cam"] and "named in `methods`" in reasons["ss-cam"]
-    assert model_loading.allowed(net, pictures(size=96), net.features, ["ss-cam", "cam"])[0] == ["ss-cam"]
-    with pytest.raises(ValueError, match="none of the methods can be used: cam needs global average pooling"):
-        model_loading.allowed(net, pictures(size=96), net.features, ["cam"])
-    with pytest.raises(ValueError, match="unknown method 'camm'; did you mean 'cam'"):
-        model_loading.allowed(net, pictures(size=96), net.features, ["camm"])
+    assert default_layer(net, pictures()) is net.body
