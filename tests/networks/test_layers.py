@@ -1,4 +1,4 @@
-"""Which layer is read if none is named: known layers of known networks, and the traps that beginners' networks set."""
+"""Which layer is read if none is named: known layers of known networks, and traps of beginners' networks."""
 
 import pytest
 import timm
@@ -94,8 +94,34 @@ def test_layers_by_name():
 
 
 def test_small_images_are_read_at_an_earlier_layer():
-    """Of 32 pixels ResNet's last layer leaves one, although the same network was asked about larger images before."""
+    """Of 32 pixels ResNet's last layer leaves one, also where it was asked about larger images before."""
     net = torchvision.models.resnet18(weights=None).eval()
     sizes = {224: net.layer4, 32: net.layer3, 64: net.layer4}
     for size, layer in sizes.items():
         assert default_layer(net, torch.rand(1, 3, size, size)) is layer
+
+
+def test_tokens_are_read_and_attentions_heads_are_not():
+    class Heads(nn.Module):
+        """Tokens [B, N, K] behind a convolution, with attention's heads [B, heads, N, d] on the way."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.patches = nn.Conv2d(3, 8, 16, 16)
+            self.keys = nn.ModuleList(nn.LayerNorm(2) for _ in range(3))
+            self.blocks = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x):
+            x = self.patches(x).flatten(2).transpose(1, 2)
+            for key, block in zip(self.keys, self.blocks, strict=True):
+                x = block(key(x.unflatten(2, (4, 2)).transpose(1, 2)).transpose(1, 2).flatten(2))
+            return self.head(x.mean(1))
+
+    net, x = Heads().eval(), torch.rand(1, 3, 64, 64)
+    assert default_layer(net, x) is net.blocks[2]
+    maps = capture(net, x, net.blocks[2]).activations
+    torch.testing.assert_close(net.head(maps.mean((2, 3))), net(x))  # folding loses nothing
+    with pytest.raises(ValueError, match=r"got \(1, 4, 16, 2\) from keys.0 \(LayerNorm\)"):
+        capture(net, x, net.keys[0])
