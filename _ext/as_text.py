@@ -32,11 +32,13 @@ def escape_titles(app, pagename, templatename, context, doctree) -> None:
 
 
 def escape_index(app, exception) -> None:
-    """Escape the titles of sections in searchindex.js; those of pages are escaped already."""
+    """Make the titles in searchindex.js, of pages and of all their sections, text that is escaped once."""
     file = Path(app.outdir) / "searchindex.js"
     if exception or not file.is_file():
         return
     index = js_index.loads(file.read_text(encoding="utf-8"))
+    titles = [app.env.titles[page].astext() for page in index["docnames"]]
+    index["titles"] = [html.escape(title, quote=False) for title in titles]
     index["alltitles"] = {html.escape(title, quote=False): places for title, places in index["alltitles"].items()}
     file.write_text(js_index.dumps(index), encoding="utf-8")
 

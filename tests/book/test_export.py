@@ -41,6 +41,15 @@ def test_two_pages_with_the_same_ids_keep_their_own_links(tmp_path):
     assert "one()" not in text
 
 
+def test_a_title_in_the_list_of_contents_stays_text(tmp_path):
+    title = "&lt;b&gt; <code>&amp;lt;</code>"
+    link = '<a class="headerlink" href="#x">#</a>'
+    (tmp_path / "a.html").write_text(
+        f'<html><head></head><article class="bd-article"><h1>{title}{link}</h1></article>'
+    )
+    assert f'<li><a href="#a">{title}</a></li>' in export.single_page(tmp_path, ["a"]).read_text()
+
+
 def test_a_page_that_is_not_built_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected the built page .*book/none\.html"):
         export.single_page(tmp_path, ["book/none"])
