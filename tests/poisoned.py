@@ -46,7 +46,6 @@ VALUES = (
     "%2e%2e?a=b#c",
     "__proto__",
     "a, b",
-    '"})|\\*"',  # no BibTeX, where warnings stop the build
     "back\\slash \\. \\- \\\" \\' \\\\ \\` \\",
 )
 

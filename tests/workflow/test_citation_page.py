@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from workflow.site import escape
 from workflow.site.citation_page import citation_part
 
 
@@ -36,6 +37,12 @@ def test_what_the_file_does_not_say_is_left_out_and_what_it_must_say_is_asked_fo
     assert "year" not in text and "url" not in text and "()" not in text
     with pytest.raises(ValueError, match="missing: version"):
         citation_part(write(tmp_path, version=None))
+
+
+def test_an_entry_that_is_no_bibtex_has_no_colours():
+    """Sphinx warns of a block that is not of its language, and warnings stop the build."""
+    assert escape.code('@software{a,\n title = {"})|\\*"},\n}', "bibtex").startswith("```text\n")
+    assert escape.code("@software{a,\n title = {b},\n}", "bibtex").startswith("```bibtex\n")
 
 
 def test_the_file_and_the_references_name_the_same_three_papers():
