@@ -59,21 +59,20 @@ def repository(folder: Path) -> str:
 def section(module: str, address: str = NO_ADDRESS) -> str:
     """Return the section of a module in MyST: its file, docstring and names; of an empty one only the anchor."""
     names, source = documented(module), modules()[module]
-    lines = [f".. automodule:: {module}", "", f".. py:currentmodule:: {module}", ""]
+    lines = [f".. automodule:: {module}", ""]
     made, constants = ([n for n in names if (n.kind == "data") == data] for data in (False, True))
     for name in made:
-        lines += _directive(name)
+        lines += [f".. py:currentmodule:: {name.module}", "", *_directive(name)]
     lines += [".. rubric:: Constants", ""] if made and constants else []
     for name in constants:
-        lines += _constant(name)
+        lines += [f".. py:currentmodule:: {name.module}", "", *_constant(name)]
     body = "\n".join(["", "```{eval-rst}", *lines, "```", ""])
     if not names and not ast.get_docstring(source.tree):
         return body
-    shown = source.path.replace("_", r"\_")
-    links = [f'<a href="../_modules/{module.replace(".", "/")}.html">{shown}</a>'] if public(module) else []
+    links = [f'<a href="../_modules/{module.replace(".", "/")}.html">source</a>'] if public(module) else []
     links += [f'<a href="{address}/{source.path}">in the repository</a>'] if address else []
-    # A reader looks for where to import from, which is the heading.
-    return f"## {module}\n\n{'Source: ' if links else ''}{', '.join(links)}\n{body}"
+    told = f"Module `{module}`" + (f" ({', '.join(links)})" if links else "")
+    return f"## {module.removeprefix('cam_utils.')}\n\n{told}\n{body}"
 
 
 def _directive(name: Name) -> list[str]:
@@ -159,6 +158,7 @@ def settle(app, doctree) -> None:
         whole = whole_name(node["py:module"], node["reftarget"].removeprefix("~"))
         if known(whole):
             node["reftarget"] = whole
+            node.attributes.pop("refspecific", None)  # its presence lets Sphinx take any name with this end
         elif _of_signature(node):
             node.replace_self(node.children[:1])
 
