@@ -165,9 +165,7 @@ def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:
     return Pairs(distinct[:, 0], distinct[:, 1], distinct[:, 0]), inverse
 
 
-def masked_scores(
-    score: Score, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int | None
-) -> tuple[Tensor, Tensor]:
+def masked_scores(score: Score, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int | None) -> tuple[Tensor, Tensor]:
     """Return p of the masked images and of their complements, [P, L] each: two forwards per pair."""
 
     def made(index: Tensor) -> Tensor:

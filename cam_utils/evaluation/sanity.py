@@ -122,7 +122,7 @@ CONTROLS: dict[str, Method] = {"gaussian": centred_gaussian, "sobel": sobel}
 def masks_of(
     methods: Iterable[str | Method] | Mapping[str, str | Method],
     model: nn.Module,
-    images: Float[Tensor, "batch 3 h w"],
+    images: Float[Tensor, "batch colours h w"],
     pairs: Pairs,
     *,
     activation: str = "sigmoid",

@@ -76,6 +76,7 @@ def _smoothed(query: Query, weights: Tensor | None, options: Mapping[str, object
     return sscam.ss_cam(*place, how, weights=weights, chunk=query.chunk, relu=query.relu)
 
 
+# Every method by its name; `explain`, `evaluate` and the chapters take these.
 METHODS: dict[str, Method] = {
     "cam": _of_weights(cams.cam, "cam", "grad-cam"),
     "minmax-cam": _of_weights(cams.minmax_cam, "minmax-cam", "minmax-grad-cam"),

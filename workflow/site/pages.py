@@ -15,6 +15,7 @@ from workflow.site.citation_page import citation_part
 from workflow.site.claims_page import claims_part
 from workflow.site.contents import pages_of
 from workflow.site.explorer_page import explorer_part
+from workflow.site.networks_page import networks_part
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import add_to_toc, page_of, run_page
 from workflow.site.speed_page import speed_part
@@ -84,5 +85,6 @@ GENERATED: dict[str, Callable[[Path, Sequence[Run], Sequence[str]], str]] = {
     "book/claims": _claims,
     "book/citation": lambda source, runs, left_out: citation_part(source / "CITATION.cff"),
     "book/speed": lambda source, runs, left_out: speed_part(source),
+    "book/networks": lambda source, runs, left_out: networks_part(source),
     "book/explorer": _explorer,
 }
