@@ -11,7 +11,7 @@ from cam_utils.front.explain import explain
 from cam_utils.methods.closed_forms import linear_head
 from cam_utils.methods.query import Query
 from cam_utils.methods.weighted_sums import weighted_sum
-from cam_utils.networks import capture, models
+from cam_utils.networks import capture, gradients, models
 from cam_utils.pairs import Pairs, pairs_of
 
 PRESENT = torch.zeros(1, 1000, dtype=torch.bool)
@@ -51,7 +51,7 @@ def test_signs_come_from_the_heads_weights_or_else_from_the_gradient(name):
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     captured = capture.capture(model, images, model.features, grads=True)
     pairs = pairs_of(PRESENT)
-    grads = capture.head_gradients(captured, pairs)
+    grads = gradients.head_gradients(captured, pairs)
     signs = Query(model, images, captured, pairs, model.features, model).signs.sign()
     expected = grads.sum((-2, -1)) if name == "vgg16" else model.class_weights()[pairs.label]
     assert torch.equal(signs, expected.sign())
