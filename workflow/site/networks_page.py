@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from workflow.site import escape
+from workflow.site import escape, html_parts
 from workflow.site.speed_page import table
 
 NETWORKS = (
-    "Every network of the study: the layer that was read, what it gives for B images (K channels, N patches), the "
-    "side of the map, the largest difference from plain autograd, and the time over one forward."
+    "The layer that was read, what it gives for B images (K channels, N patches), the side of the map, the largest "
+    "difference from plain autograd, the corners that lie right, and the time over one forward."
 )
 TIMES = "The time of one call of `explain`, over one forward: median, least and largest of the rounds."
 
@@ -30,13 +30,15 @@ def networks_part(source: Path) -> str:
     stored = source / "data" / "results"
     rows = pd.read_csv(stored / "zoo.csv", keep_default_na=False, na_values={"difference": "", "ratio": ""})
     times = pd.read_csv(stored / "zoo_times.csv")
+    body = html_parts.table([_shown(row) for row in rows.to_dict("records")])
     parts = [
         "## What was found",
         "\n".join(f"- {sentence}" for sentence in [*findings(rows), _of_times(times)]),
         "## Time of a vision transformer",
         table(_timed(times), "tab-networks-times", TIMES),
         "## All networks",
-        table([_shown(row) for row in rows.to_dict("records")], "tab-networks", NETWORKS),
+        NETWORKS,
+        html_parts.raw(html_parts.frame(body, "All networks")),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -106,8 +108,7 @@ def _shown(row: dict[str, object]) -> dict[str, object]:
     """Return a row as the page shows it."""
     number = {name: "" if pd.isna(row[name]) else row[name] for name in ("difference", "ratio")}
     return {
-        "library": row["library"],
-        "network": row["network"],
+        "network": f"{row['library']}/{row['network']}",
         "kind": row["kind"],
         "parameters": f"{row['parameters'] / 1e6:.1f} M",
         "layer": row["layer"],
