@@ -60,8 +60,11 @@ def run(given: argparse.Namespace) -> None:
     """Explain the pictures and write what was asked for."""
     import cam_utils
     from cam_utils.files import written
+    from cam_utils.methods.registry import resolved
     from cam_utils.runs import pick_device
 
+    for method in (given.method, *(given.scores or ())):
+        resolved(method)  # a misspelt one is refused before anything is written
     weights = given.weights
     if weights is None and _is_architecture(given.model):
         weights = "imagenet"

@@ -111,7 +111,7 @@ def _marked(row: list, where: str, outputs: int) -> list[int] | None:
                 f"expected labels as whole numbers, names or a row of {outputs} zeros and ones for {where}, "
                 f"got {row if len(row) < 20 else f'{len(row)} values'}"
             )
-    elif not ones or len(row) != outputs or row == [0]:
+    elif not ones or len(row) != outputs or outputs == 1:
         return None
     elif outputs == 2 and sorted(row) == [0, 1]:
         if isinstance(row, _Marked):

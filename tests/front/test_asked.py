@@ -80,7 +80,10 @@ def test_networks_with_few_logits_are_read_with_care():
         with pytest.raises(ValueError, match="may be two indices or a row that marks one of two"):
             asked_labels(ambiguous, 1, 2, None)
     assert asked_labels([[0]], 1, 1, None) == asked_labels(0, 1, 1, None) == [[0]]
-    assert asked_labels([[1]], 1, 1, None) == asked_labels([[True]], 1, 1, None) == [[0]]
+    assert asked_labels([[True]], 1, 1, None) == asked_labels([[1.0]], 1, 1, None) == [[0]]
+    for positive in (1, [1], [[1]], torch.tensor([[1]])):  # of two classes, people may mean either by it
+        with pytest.raises(ValueError, match=r"expected labels in 0\.\.0"):
+            asked_labels(positive, 1, 1, None)
 
 
 @pytest.mark.parametrize(
