@@ -16,7 +16,7 @@ import pytest
 import cam_utils
 from tests import tiny_book
 from tests.book.test_book import Resources
-from tests.browser.test_browser import CONTRAST, faults
+from tests.browser.test_browser import faults
 from workflow import ROOT
 
 # An assignment at the margin: its names, what it is annotated with.
@@ -195,30 +195,6 @@ def test_the_reference_fits_a_screen_and_a_phone(site, chromium, serve, width):
         "_modules/index.html",
     ]:
         assert faults(chromium, root, page, width) == [], page
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_reference_can_be_read_in_both_themes(site, chromium, serve, theme):
-    root = serve(site)
-    page = chromium.new_page()
-    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
-    for name, selectors in {
-        "book/api": (
-            "dl.py dt.sig span",
-            "dl.py dd p",
-            "dl.py dd code",
-            "dl.py dd p a.reference",
-            "div.doctest span",
-        ),
-        "_modules/cam_utils/methods/cams": ("div.highlight span", "div.highlight a"),
-    }.items():
-        page.goto(f"{root}{name}.html", wait_until="networkidle")
-        assert page.get_attribute("html", "data-theme") == theme
-        for selector in selectors:
-            assert page.locator(selector).count() and page.evaluate(CONTRAST, selector) >= 4.5, (
-                f"{selector} of {name}"
-            )
-    page.close()
 
 
 def test_of_an_example_only_what_is_typed_is_copied(site, chromium, serve):

@@ -145,6 +145,14 @@ def test_chapters_can_be_read_in_both_themes(site, chromium, serve, theme):
         "notebooks/ss_cam": (*code, "figcaption .caption-text", "div.cell_output th", "div.cell_output td"),
         "book/glossary": ("dl.glossary dt", "dl.glossary dd p"),
         "book/citation": ("div.highlight span", "blockquote p"),
+        "book/api": (
+            "dl.py dt.sig span",
+            "dl.py dd p",
+            "dl.py dd code",
+            "dl.py dd p a.reference",
+            "div.doctest span",
+        ),
+        "_modules/cam_utils/methods/cams": ("div.highlight span", "div.highlight a"),
     }
     for name, selectors in wanted.items():
         page.goto(f"{root}{name}.html", wait_until="networkidle")
