@@ -35,6 +35,7 @@ TIMES = pd.DataFrame(
 
 def plain(text):
     text = re.sub(r"\[(.*?)\]\{\.value\}", r"\1", text).replace("\\", "")
+    text = re.sub("</?span[^>]*>", "", text)
     return re.sub("(</?t[hdr][^>]*>)+", " ", text).replace("  ", " ")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
 from workflow.site import escape, html_parts
 from workflow.site.speed_page import table
@@ -104,14 +105,19 @@ def _timed(times: pd.DataFrame) -> list[dict[str, object]]:
     ]
 
 
+def _name(text: str) -> Markup:
+    """Return a dotted name that may break anywhere on paper, where nothing scrolls."""
+    return Markup('<span class="value">{}</span>').format(escape.html(text))
+
+
 def _shown(row: dict[str, object]) -> dict[str, object]:
     """Return a row as the page shows it."""
     number = {name: "" if pd.isna(row[name]) else row[name] for name in ("difference", "ratio")}
     return {
-        "network": f"{row['library']}/{row['network']}",
+        "network": _name(f"{row['library']}/{row['network']}"),
         "kind": row["kind"],
         "parameters": f"{row['parameters'] / 1e6:.1f} M",
-        "layer": row["layer"],
+        "layer": _name(row["layer"]),
         "gives": row["layout"],
         "map": row["map"],
         "outcome": " ".join(filter(None, (row["outcome"], row["sentence"] and f"({row['sentence']})"))),
