@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cam_utils.files import written
 from cam_utils.names import check_known
+from cam_utils.networks import lite
 from cam_utils.networks.baselines import CBAM, ACoL, Normalised, with_cbam, with_dense_pools
 from cam_utils.networks.checkpoints import fill, filled
 from cam_utils.networks.facts import NETWORKS
@@ -88,12 +89,13 @@ def trunk(net: nn.Module) -> nn.Sequential:
     return net.features if hasattr(net, "features") else nn.Sequential(*list(net.children())[:-2])
 
 
-# name -> torchvision's builder and what to keep of it
+# name -> its library's builder and what to keep of it
 BACKBONES = {
     "vgg16-gap": ("vgg16", trunk),
     **{name: (name, trunk) for name in ("vgg19", "resnet18", "resnet50", "resnet101", "resnet152")},
     **{name: (name, trunk) for name in ("mobilenet_v2", "efficientnet_b6", "squeezenet1_0")},
     "cbam_resnet50": ("resnet50", lambda net: trunk(with_cbam(net))),
+    **{name: (name, lite.trunk) for name in lite.LITE},
 }
 NAMES = ("digits", "digits-cbam", *BACKBONES)  # the classifiers: every head and every method fits them
 # ACoL's networks: name -> backbone (None: the digits features) and width of a branch
@@ -131,14 +133,20 @@ PRETRAINED = {
     "resnet50": ("layer4", lambda net: net.fc.weight),
     "squeezenet1_0": ("features", lambda net: net.classifier[1].weight[:, :, 0, 0]),
     "vgg16": ("features", lambda net: None),  # three fully connected layers: no weight belongs to a channel
+    **{name: (lite.LAYER, lambda net: net.classifier.weight) for name in lite.LITE},
 }
 
 
+def normalisation_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std of the RGB input in [0, 1] that the network's ImageNet weights expect."""
+    return lite.NORMALISATION if name in lite.LITE else IMAGENET
+
+
 class Pretrained(Normalised):
-    """A torchvision classifier of ImageNet's 1,000 classes with its own head; logits [B, 1000]."""
+    """A classifier of ImageNet's 1,000 classes, torchvision's or EfficientNet-Lite, as it is; logits [B, 1000]."""
 
     def __init__(self, name: str, net: nn.Module) -> None:
-        super().__init__(IMAGENET)
+        super().__init__(normalisation_of(name))
         self.net, (self._layer, self._weights) = net, PRETRAINED[name]
         self.classes = imagenet_classes()
         self.num_classes = len(self.classes)
@@ -163,12 +171,17 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def pretrained(name: str, weights: str | Path | None = "imagenet") -> Pretrained:
-    """Return a torchvision classifier with its ImageNet weights: downloaded, or a state dict's path (None: random).
+    """Return a classifier with its ImageNet weights: "imagenet", or a state dict's path (None: random).
 
-    Raises as :func:`build`.
+    "imagenet" is downloaded by torchvision; for EfficientNet-Lite it is a package. Raises as :func:`build`.
     """
     check_known("pretrained network", name, PRETRAINED)
-    return Pretrained(name, filled(name, weights)).eval()
+    return Pretrained(name, _filled(name, weights)).eval()
+
+
+def _filled(builder: str, weights: str | Path | None) -> nn.Module:
+    """Return a library's network with the weights named."""
+    return lite.lite(builder, weights) if builder in lite.LITE else filled(builder, weights)
 
 
 def build(
@@ -183,12 +196,13 @@ def build(
 ) -> Classifier | ACoL:
     """Return the named network with a fresh head, a :class:`Classifier` for a name of NAMES, ACoL for one of ACOL.
 
-    `weights` initialises the backbone: None (random), "imagenet" (torchvision's download), or the path of a
-    state dict of the torchvision network (for digits, of a checkpoint of a digits network); CBAM's own parameters
-    are not in it and start at random. `bias` is the initial value of every logit's bias. `seed` fixes the initial
-    values without touching the global generator.
+    `weights` initialises the backbone: None (random), "imagenet" (torchvision's download; for EfficientNet-Lite an
+    installed package), or the path of a state dict of the library's network (for digits, of a checkpoint of a
+    digits network); CBAM's own parameters are not in it and start at random. `bias` is the initial value of every
+    logit's bias. `seed` fixes the initial values without touching the global generator.
     Raises ValueError for an unknown name or head, a file that does not fit, or a head or dropout for ACoL;
-    FileNotFoundError for a missing file, ConnectionError if "imagenet" cannot be downloaded.
+    FileNotFoundError for a missing file, ConnectionError if "imagenet" cannot be downloaded, ModuleNotFoundError
+    if its package is not installed.
 
     >>> build("digits", 10)(torch.zeros(1, 3, 96, 96)).shape
     torch.Size([1, 10])
@@ -210,7 +224,8 @@ def build(
             _start(features, name, weights)
         else:
             builder, keep = backbone
-            features, channels, normalisation = keep(filled(builder, weights)), NETWORKS[name].channels, IMAGENET
+            features, channels = keep(_filled(builder, weights)), NETWORKS[name].channels
+            normalisation = normalisation_of(name)
         if width is not None:
             return ACoL(features, channels, num_classes, width=width, normalisation=normalisation, bias=bias)
         last = HEADS[head](channels, num_classes)

@@ -25,7 +25,7 @@ def test_sizes_are_those_of_the_built_network(name):
 
 def test_costs_are_torchvisions_own_counts():
     for name in {*NETWORKS} - {"acol-vgg19", "vgg16-gap", "cbam_resnet50"}:  # as vgg19, vgg16 and resnet50
-        if not name.startswith("digits"):
+        if not name.startswith(("digits", "efficientnet_lite")):  # timm has no table of costs
             weights = torchvision.models.get_model_weights(name).DEFAULT
             expected = weights.meta["_ops"] * (224 / weights.transforms().crop_size[0]) ** 2
             assert NETWORKS[name].gmacs == pytest.approx(expected, rel=0.05), name
