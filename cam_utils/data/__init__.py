@@ -26,6 +26,7 @@ LOADERS = {
     "imagenet": "imagenet",
     "stanford40": "stanford40",
     "planet": "planet",
+    "msrc": "msrc",
 }
 
 
@@ -42,7 +43,7 @@ def load(
     """Return a map-style dataset of `Sample`, with the labels of all its images known before any is decoded.
 
     Args:
-        name: "digits", "coco2017", "voc2007", "voc2012", "imagenet", "stanford40" or "planet".
+        name: "digits", "coco2017", "voc2007", "voc2012", "imagenet", "stanford40", "planet" or "msrc".
         split: the dataset's own name of a part, such as "train" or "val".
         root: folder that holds the dataset in its official layout (digits needs none and ignores it).
         size: side of the square image in pixels; 96 for digits, 224 elsewhere.
