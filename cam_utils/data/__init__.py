@@ -27,12 +27,13 @@ LOADERS = {
     "stanford40": "stanford40",
     "planet": "planet",
     "msrc": "msrc",
+    "photos": "photos",
 }
 
 
 def load(
     name: str,
-    split: str,
+    split: str | None = None,
     *,
     root: str | Path | None = None,
     size: int | None = None,
@@ -43,9 +44,10 @@ def load(
     """Return a map-style dataset of `Sample`, with the labels of all its images known before any is decoded.
 
     Args:
-        name: "digits", "coco2017", "voc2007", "voc2012", "imagenet", "stanford40", "planet" or "msrc".
-        split: the dataset's own name of a part, such as "train" or "val".
-        root: folder that holds the dataset in its official layout (digits needs none and ignores it).
+        name: "digits", "coco2017", "voc2007", "voc2012", "imagenet", "stanford40", "planet", "msrc" or "photos".
+        split: the dataset's own name of a part, such as "train" or "val"; photos have one only, "all".
+        root: folder that holds the dataset in its official layout (digits needs none and ignores it; photos lie
+            in the project's data/).
         size: side of the square image in pixels; 96 for digits, 224 elsewhere.
         resize: "letterbox" (longest side fits, black bars) or "crop" (shortest side fits, centre crop); digits
             are square as generated, so that both are the same.

@@ -29,10 +29,20 @@ def load(name: str, split: str, *, root: str | Path | None, limit: int | None, *
     file = base / "annotations" / f"instances_{split}2017.json"
     if not file.is_file():
         raise FileNotFoundError(f"missing annotation file {file}: {name} is read from {LAYOUT}")
+    full = f"the full split has {EXPECTED[split]:,} images"
+    return pictures(name, split, file, base / f"{split}2017", full, limit, **square)
+
+
+def pictures(
+    name: str, split: str, file: Path, folder: Path, full: str, limit: int | None, **square: object
+) -> Pictures:
+    """Return the images of `folder` that the annotation `file` lists; `full` says how many there should be.
+
+    Raises: FileNotFoundError (images), OSError (damaged annotations).
+    """
     found = instances.read(file)
-    folder = base / f"{split}2017"
-    full = f"{file.name} lists them (the full split has {EXPECTED[split]:,} images)"
-    listing(folder, f"the images that {file.name} lists", [entry["file_name"] for entry in found.images], full)
+    names = [entry["file_name"] for entry in found.images]
+    listing(folder, f"the images that {file.name} lists", names, f"{file.name} lists them ({full})")
 
     entries = found.images[:limit]
     index = {category: i for i, category in enumerate(found.categories)}

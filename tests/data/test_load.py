@@ -21,7 +21,7 @@ from tests.conftest import ROOT
             "mnist",
             "val",
             {},
-            r"unknown dataset 'mnist' \(valid: digits, coco2017, voc2007, voc2012, imagenet, stanford40, planet, .*\)",
+            r"unknown dataset 'mnist' \(valid: digits, coco2017, voc2007, voc2012, imagenet, .*, msrc, photos\)",
         ),
         ("digits", "validation", {}, r"unknown split of digits 'validation'.*valid: train, val\)"),
         ("coco2017", "trian", {}, "unknown split of coco2017 'trian'; did you mean 'train'"),
