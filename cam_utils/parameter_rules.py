@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cam_utils.parameter_kinds import refused, registered
 
+CARRIED = ("digits", "photos")  # datasets that the project itself holds or draws
 OWN = ("digits", "digits-cbam")  # networks for the digits, of which nobody has ImageNet weights
 SMALLEST = 64  # scene in which all digits find a place, in pixels
 LARGEST = registered("data/digits.py:SIDES")[1]
@@ -71,7 +72,7 @@ def lacking(chapter: str, p: dict) -> str | None:
         return f"expected weights as 'imagenet' or the path of a file, got {p['weights']!r}, where there is none"
     if own and p["images"] is not None and not os.path.exists(place("images")):
         return f"expected images as a folder of pictures, got {p['images']!r}, where there is none"
-    if not own and p["dataset"] != "digits" and not (p["data_root"] and os.path.isdir(place("data_root"))):
+    if not own and p["dataset"] not in CARRIED and not (p["data_root"] and os.path.isdir(place("data_root"))):
         return f"expected data_root as the folder that the dataset {p['dataset']} is in, got {p['data_root']!r}"
     if p["device"] not in ("auto", "cpu"):
         from cam_utils import runs  # which asks torch; few runs need to

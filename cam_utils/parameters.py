@@ -77,8 +77,10 @@ _SHOWS = "data sets with several labels per image"
 
 # What a name means wherever it is a parameter; a chapter's own meaning of it stands in CHAPTERS.
 COMMON = {
-    "dataset": Parameter(one_of("digits", "coco2017", "voc2007", "voc2012", "planet"), _SHOWS),
-    "data_root": Parameter(path("the path of a folder"), "folder of the data set", "for digits, which need none"),
+    "dataset": Parameter(one_of("digits", "coco2017", "voc2007", "voc2012", "msrc", "planet"), _SHOWS),
+    "data_root": Parameter(
+        path("the path of a folder"), "folder of the data set", "for digits and photos, which need none"
+    ),
     "architecture": Parameter(one_of(*(n for n in NETWORKS if n != "vgg16" and "acol" not in n)), "the network"),
     "head": Parameter(one_of(source="networks/models.py:HEADS"), "the network's last layer"),
     "weights": Parameter(path('"imagenet" or the path of a state dict'), "start of the backbone", "random weights"),
@@ -159,7 +161,7 @@ CHAPTERS: dict[str, dict[str, Parameter]] = {
     "comparison": _chapter(
         "dataset data_root architecture head weights size resize schedule seed draws samples singles limit device "
         "output",
-        dataset=Parameter(one_of("digits", "voc2007", "voc2012", "coco2017"), f"{_SHOWS}, and masks"),
+        dataset=Parameter(one_of("digits", "voc2007", "voc2012", "coco2017", "msrc"), f"{_SHOWS}, and masks"),
         samples=Parameter(whole(1, 10_000), "steps of integrated gradients, and noisy images of SmoothGrad"),
         singles=Parameter(whole(1, unit=" of images"), "training images to look for single-label ones in", "all"),
     ),

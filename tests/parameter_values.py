@@ -11,11 +11,11 @@ def split(text):
 
 
 NAMES = split(
-    "digits coco2017 coco DIGITS voc2007 voc2012 imagenet stanford40 planet linear both kernel-usage resnet18 "
-    "vgg16 vgg19 acol-vgg19 squeezenet1_0 digits-cbam paper digits-softmax letterbox crop heads full logit "
-    "difference train val test trainval held-out k-fold acol cascade independent mean blur auto cpu cuda cuda:0 "
-    "cuda:x cuda:-1 cuda: meta mps cam minmax-cam sigmoid softmax none.pth here.pth model.pt model.py:build "
-    "names.txt"
+    "digits coco2017 coco DIGITS voc2007 voc2012 imagenet stanford40 planet msrc photos linear both kernel-usage "
+    "resnet18 vgg16 vgg19 acol-vgg19 squeezenet1_0 digits-cbam paper digits-softmax letterbox crop heads full "
+    "logit difference train val test trainval held-out k-fold acol cascade independent mean blur auto cpu cuda "
+    "cuda:0 cuda:x cuda:-1 cuda: meta mps cam minmax-cam sigmoid softmax none.pth here.pth model.pt "
+    "model.py:build names.txt"
 )
 POOL = [
     math.nan, math.inf, -math.inf, -1, 0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 31, 32, 63, 64, 427, 428, 1001, 4097, 10_001,
@@ -137,10 +137,10 @@ OWN = {
 # Photographs: a data set on disk, a network and its weights.
 PHOTOS = {
     "minmax_cam": ({"dataset": "voc2007", "data_root": ".", "architecture": "resnet18"}, {
-        "dataset": names("digits coco2017 voc2007 voc2012 planet"), "data_root": alone,
+        "dataset": names("digits coco2017 voc2007 voc2012 msrc planet"), "data_root": alone,
         "schedule": names("paper"), "weights": names("imagenet here.pth"), "size": whole(32, 4096)}),
     "ss_cam": ({"dataset": "imagenet", "data_root": ".", "network": "resnet18", "weights": "here.pth"}, {
-        "dataset": names("coco2017 voc2007 voc2012 imagenet stanford40 planet"), "data_root": alone,
+        "dataset": names("coco2017 voc2007 voc2012 imagenet stanford40 planet msrc photos"), "data_root": alone,
         "network": names("resnet18 squeezenet1_0 vgg16"), "weights": names("imagenet here.pth")}),
     "your_model": ({"network": "resnet18", "weights": "here.pth", "mean": [0.5] * 3}, {
         "network": lambda v: words(v) and v not in ("digits", "model.pt"), "weights": names("imagenet here.pth"),

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from cam_utils import data, files
+from cam_utils import data, files, parameters
 from tests.conftest import ROOT
+from workflow.batch import grid
 
 OWN = ROOT / "data" / "photos"
 OPEN = {"CC BY 2.0": 4, "No known copyright restrictions": 7}  # licence -> its number in COCO's file
@@ -138,3 +139,28 @@ def test_what_is_missing_is_one_sentence(tmp_path, monkeypatch):
 def test_others_need_a_split(name, tmp_path):
     with pytest.raises(ValueError, match=rf"^unknown split of {name} None.*\(valid: \w+"):
         data.load(name, root=tmp_path)
+
+
+SMOOTHED = {"dataset": "photos", "network": "squeezenet1_0", "weights": "imagenet"}
+
+
+def test_a_chapter_that_trains_refuses_them_and_one_that_does_not_needs_no_folder():
+    known = {name: grid.defaults(ROOT / "notebooks" / f"{name}.ipynb") for name in ("ss_cam", "minmax_cam")}
+    assert parameters.check("ss_cam", known["ss_cam"] | SMOOTHED)["data_root"] is None
+    with pytest.raises(ValueError, match="data_root as the folder that the dataset msrc is in, got None"):
+        parameters.check("ss_cam", known["ss_cam"] | SMOOTHED | {"dataset": "msrc"})
+    with pytest.raises(
+        ValueError, match=r"^unknown dataset 'photos'.*\(valid: digits, coco2017, .*, msrc, planet\)$"
+    ):
+        parameters.check("minmax_cam", known["minmax_cam"] | {"dataset": "photos"})
+
+
+def test_a_grid_gives_the_folder_of_datasets_to_others_only(tmp_path):
+    file = tmp_path / "grid.yaml"
+    fixed = {name: value for name, value in SMOOTHED.items() if name != "dataset"}
+    block = {"chapter": "ss_cam", "parameters": fixed, "over": {"dataset": ["photos", "msrc"]}}
+    file.write_text(json.dumps({"data_root": "datasets", "runs": [block]}))
+    jobs = grid.read(file).jobs.values()
+    assert {job.parameters["dataset"]: job.parameters.get("data_root") for job in jobs} == {
+        "photos": None, "msrc": "datasets",
+    }  # fmt: skip

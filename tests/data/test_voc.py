@@ -188,3 +188,22 @@ def test_wrong_root(tmp_path):
 def test_segmentation_only_is_a_flag(voc_root):
     with pytest.raises(ValueError, match="expected segmentation_only as True or False, got 'yes'"):
         data.load("voc2007", "train", root=voc_root, segmentation_only="yes")
+
+
+def test_real_sample(shared):
+    """Counts and boxes of the sample; its objects were drawn as connected parts of a class, so masks fill boxes."""
+    splits = {each: data.load("voc2012", each, root=shared / "data") for each in ("train", "val")}
+    assert {each: len(found) for each, found in splits.items()} == {"train": 2601, "val": 445}
+    assert [int((found.labels.sum(1) > 1).sum()) for found in splits.values()] == [629, 123]
+    val, animals = (
+        splits["val"],
+        [splits["val"].classes.index(each) for each in ("cat", "dog", "horse", "cow", "sheep")],
+    )
+    assert val.labels[:, animals].sum(0).tolist() == [119, 128, 79, 71, 57] and val.labels[:, animals].any(1).all()
+    assert not set(val.ids) & set(splits["train"].ids)
+    sample = val[0]
+    assert sample.image.shape == (3, 224, 224) and len(sample.masks) == len(sample.objects) > 0
+    for mask, (x1, y1, x2, y2) in zip(sample.masks, sample.boxes.tolist(), strict=True):
+        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+        assert abs(rows.min() - y1) < 2 and abs(rows.max() + 1 - y2) < 2
+        assert abs(columns.min() - x1) < 2 and abs(columns.max() + 1 - x2) < 2

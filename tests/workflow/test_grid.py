@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cam_utils import data
-from cam_utils.data import coco, imagenet, planet, stanford40, voc
+from cam_utils.data import coco, imagenet, msrc, photos, planet, stanford40, voc
 from tests.workflow import tiny
 from workflow import ROOT
 from workflow.batch import estimate, grid
@@ -251,8 +251,10 @@ def test_exclusions_and_overrides_apply_to_what_they_match():
 
 
 def test_the_estimates_rest_on_the_datasets_own_counts():
-    known = {"coco2017": coco.EXPECTED, "planet": planet.EXPECTED, **voc.EXPECTED}
+    known = {"coco2017": coco.EXPECTED, "planet": planet.EXPECTED, "msrc": msrc.EXPECTED, **voc.EXPECTED}
     for name, counts in known.items():
         assert estimate.SIZES[name][:2] == (counts["train"], counts["val"])
     assert estimate.SIZES["imagenet"][1] == imagenet.EXPECTED["val"]
+    assert estimate.SIZES["photos"][1] == photos.EXPECTED["all"]
+    assert set(estimate.SIZES) == set(data.LOADERS)
     assert estimate.SIZES["stanford40"][:2] == (stanford40.EXPECTED["train"], stanford40.EXPECTED["test"])

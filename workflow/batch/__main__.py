@@ -34,6 +34,7 @@ MARKS = {
     "imagenet": ("imagenet/LOC_synset_mapping.txt", "LOC_synset_mapping.txt"),
     "stanford40": ("Stanford40/ImageSplits", "ImageSplits"),
     "planet": ("planet/train-jpg", "train-jpg"),
+    "msrc": ("msrc/Images", "MSRC_ObjCategImageDatabase_v2/Images", "Images"),
 }
 
 

@@ -13,7 +13,7 @@ LARGE = (10.0, 2048)  # what an unlisted network is taken for
 SIZES = {  # images to train on and to explain, annotated labels per image, number of labels
     "digits": (2000, 500, 2.0, 10), "voc2007": (2501, 2510, 1.5, 20), "voc2012": (5717, 5823, 1.5, 20),
     "coco2017": (118_287, 5000, 2.9, 80), "planet": (28_336, 12_143, 2.9, 17), "imagenet": (0, 50_000, 1.0, 1000),
-    "stanford40": (4000, 5532, 1.0, 40),
+    "stanford40": (4000, 5532, 1.0, 40), "msrc": (276, 59, 2.9, 23), "photos": (0, 19, 3.8, 80),
 }  # fmt: skip
 MASKED = 1449  # images of voc2012 with segmentation masks
 EPOCHS = {"digits": 14}  # elsewhere the paper's 30 + 80

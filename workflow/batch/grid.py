@@ -20,6 +20,7 @@ from cam_utils import parameters as declared
 from cam_utils.files import files_digest, fingerprint
 from cam_utils.names import check_known
 from cam_utils.parameter_kinds import one_of, refused, text, whole
+from cam_utils.parameter_rules import CARRIED
 from workflow import ROOT
 from workflow.parameter_texts import kinds_of
 
@@ -149,7 +150,7 @@ def _expand(block: dict, data_root: str | None) -> Iterator[tuple[Job, dict]]:
         for match, change in overrides:
             if all(parameters.get(k, known.get(k)) == v for k, v in match.items()):
                 parameters |= change
-        if data_root and "data_root" in known and (known | parameters).get("dataset") != "digits":
+        if data_root and "data_root" in known and (known | parameters).get("dataset") not in CARRIED:
             parameters["data_root"] = parameters.get("data_root") or data_root
         # A list is spelt as it stands in the grid.
         spelt = {k: given if isinstance(chosen[k], list) else chosen[k] for k, given in zip(over, raw, strict=True)}
