@@ -6,10 +6,11 @@ import textwrap
 
 EXAMPLES = """
 examples:
-  what a ResNet-18 of ImageNet sees in a photograph, as overlays/photo_281-tabby_minmax-grad-cam.jpg:
+  what an EfficientNet of ImageNet sees in a photograph, as overlays/photo_281-tabby_minmax-grad-cam.jpg:
     python -m cam_utils photo.jpg
-  two labels against each other, by name or index (the weights are downloaded once):
+  two labels against each other, by name or index, and by another network (whose weights are downloaded once):
     python -m cam_utils photo.jpg --labels tabby "studio couch" --method minmax-cam --out overlays/
+    python -m cam_utils photo.jpg --labels tabby "studio couch" --model resnet18
   a whole folder, a network of your own (its file is executed) with its weights and class names:
     python -m cam_utils pictures/ --model model.py:build --weights best.pth --classes names.txt
   what speaks against a label, and maps that show both:
@@ -35,9 +36,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--labels", nargs="+", metavar="LABEL", help="names or indices (default: what is predicted)")
     made.add_argument(
         "--model",
-        default="resnet18",
-        help="architecture of torchvision, timm/NAME, FILE.py:NAME, checkpoint.pt, program.pt2 or digits "
-        "(default: resnet18)",
+        default="efficientnet_lite0",
+        help="efficientnet_lite0 to 2, whose ImageNet weights are packages, an architecture of torchvision, "
+        "timm/NAME, FILE.py:NAME, checkpoint.pt, program.pt2 or digits (default: efficientnet_lite0)",
     )
     made.add_argument("--weights", help="imagenet, or a file of weights (default of an architecture: imagenet)")
     made.add_argument("--classes", help="file with the names of the labels, one per line or JSON")

