@@ -87,7 +87,7 @@ def explain(
             bar.update(len(question.probabilities))
     p = torch.cat(probabilities)
     return Explanation(
-        torch.cat(masks),
+        masks[0] if len(masks) == 1 else torch.cat(masks),  # no second copy of the largest tensor
         Pairs(*(torch.cat([getattr(each, name) for each in pairs]) for name in ("image", "label", "group"))),
         p,
         layers[0] if len(layers) == 1 else layers,

@@ -11,6 +11,7 @@ from torchvision.transforms.v2.functional import normalize
 from cam_utils.front.pictures import letterboxed
 from cam_utils.networks import models
 from cam_utils.networks.baselines import Normalised
+from cam_utils.networks.capture import modules_of
 
 SIZE = 224  # pixels, of most classifiers
 COLOURS = 3
@@ -54,7 +55,7 @@ def channels_of(model: nn.Module) -> int:
     >>> channels_of(nn.Sequential(nn.Conv2d(13, 8, 3), nn.Conv2d(8, 8, 3))), channels_of(nn.Linear(28 * 28, 10))
     (13, 1)
     """
-    layers = [each for each in model.modules() if isinstance(each, nn.Conv2d | nn.Linear)]
+    layers = [each for each in modules_of(model) if isinstance(each, nn.Conv2d | nn.Linear)]
     counts = [each.in_channels for each in layers if isinstance(each, nn.Conv2d)]
     if layers and isinstance(layers[0], nn.Linear):
         values = layers[0].in_features

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,8 @@ class Question:
         if not self.queries[0].relu and name in METHODS and name not in SIGNED:
             raise ValueError(f"{name} has no signed form (relu=False): it fuses maps that are rectified")
         with torch.inference_mode(False), evaluation_mode(self.queries[0].model):
-            return torch.stack([self._masks(name, function, query) for query in self.queries]).mean(0)
+            found = [self._masks(name, function, query) for query in self.queries]
+            return found[0] if len(found) == 1 else torch.stack(found).mean(0)
 
     def _masks(self, name: str, function: Method, query: Query) -> Tensor:
         raw = full(rectified(function(query), name, self.pairs))
@@ -209,9 +211,10 @@ def _pairs(p: Tensor, kind: str, positions: list[int], source: Source, asking: A
     if asking.target is not None and p.shape[1] > 1 and None in rows:
         raise ValueError(f"the target gives {p.shape[1]} numbers per image: say with labels= which are explained")
     how = {"threshold": asking.threshold, "top": check_count("top", asking.top), "at_least_one": True}
-    guessed = predicted(p, "softmax" if kind == RAW else kind, **how)
-    order = p.argsort(dim=1, descending=True, stable=True).tolist()  # of what is predicted, the most probable first
-    rows = [[c for c in order[i] if guessed[i, c]] if row is None else row for i, row in enumerate(rows)]
+    if None in rows:
+        guessed = predicted(p, "softmax" if kind == RAW else kind, **how)
+        order = p.argsort(dim=1, descending=True, stable=True).tolist()  # the most probable first
+        rows = [[c for c in order[i] if guessed[i, c]] if row is None else row for i, row in enumerate(rows)]
     image = torch.tensor([i for i, row in enumerate(rows) for _ in row], device=p.device)
     label = torch.tensor([c for row in rows for c in row], device=p.device)
     return Pairs(image, label, image)
@@ -248,7 +251,7 @@ def _inputs_of(inputs: Sequence | Mapping | None, at: int, count: int) -> Sequen
 
 def _moved(model: nn.Module, images: Tensor) -> Tensor:
     """Return images on the model's device and in its number type; channels last, which convolutions run faster."""
-    like = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), None)
+    like = next((p for p in chain(model.parameters(), model.buffers()) if p.is_floating_point()), None)
     if like is None:
         return images
     return images.to(like.device, like.dtype, memory_format=torch.channels_last)

@@ -70,7 +70,8 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
         module = todo.pop()
         if module not in found:
             found[module] = None
-            todo += [child for child in reversed(module._modules.values()) if child is not None]
+            if module._modules:  # most have none
+                todo += [child for child in reversed(module._modules.values()) if child is not None]
     return list(found)
 
 
