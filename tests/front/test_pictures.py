@@ -1,14 +1,15 @@
 """From a folder of pictures to overlays in the pictures' own frames, and the chapter on real photographs."""
 
 import shutil
+import socket
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torchvision
 from PIL import Image
+from pycocotools.coco import COCO
 from sklearn.datasets import load_sample_images
 from torch import nn
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -163,18 +164,32 @@ def test_overlays_have_names_of_their_own_and_a_longest_side(china, tmp_path):
         overlays.save_overlays(found, pictures, tmp_path, method="cam", names=["a", "a"])
 
 
-def test_the_readmes_lines_run_as_printed(china, tmp_path, monkeypatch):
-    """Without the download: the weights are random."""
-    text = (ROOT / "README.md").read_text().split("## Your own model and pictures")[1]
+def test_the_readmes_lines_run_as_printed(tmp_path, monkeypatch):
+    """In a folder with the project's data, without a network."""
+
+    def offline(*_arguments):
+        raise OSError("no network in this test")
+
+    text = (ROOT / "README.md").read_text()
     lines = text.split("```python\n")[1].split("```")[0]
     assert lines.count("\n") <= 12
-    monkeypatch.setattr(models, "filled", lambda name, weights: torchvision.models.get_model(name, weights=None))
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, offline)
+    (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
-    china.save("photo.jpg")
-    exec(lines, {})
+    seen: dict = {}
+    exec(lines, seen)
     files = sorted(file.name for file in (tmp_path / "overlays").iterdir())
-    assert files == [f"photo_{name}_minmax-grad-cam.jpg" for name in ("207-golden-retriever", "281-tabby")]
-    assert files[1] in text and size_of(tmp_path / "overlays" / files[0]) == china.size
+    assert files == [f"000000000089_{name}_minmax-cam.jpg" for name in ("651-microwave", "827-stove")]
+    assert files[0] in text and size_of(tmp_path / "overlays" / files[0]) == size_of(seen["photo"])
+    # The means that the README names, by COCO's masks.
+    coco = COCO("data/photos/instances.json")
+    every = {coco.cats[each["category_id"]]["name"]: each for each in coco.loadAnns(coco.getAnnIds([89]))}
+    masks = [torch.from_numpy(coco.annToMask(every[name])).bool() for name in ("oven", "microwave")]
+    plain = explain(seen["model"], seen["photo"], "microwave", method="cam")[0].map
+    means = [float(each[mask].mean()) for each in (plain, seen["found"][0].map) for mask in masks]
+    assert means == pytest.approx([0.63, 0.33, 0.02, 0.40], abs=0.01)
+    assert "0.63 on the stove" in text and "0.33 on the microwave" in text and "0.02 and 0.40" in text
 
 
 def test_the_chapter_explains_real_photographs(shared, squeezenet_weights, china, folder, tmp_path):
