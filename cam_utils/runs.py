@@ -6,6 +6,7 @@ Torch is imported where it is used, and Lightning only where a network is traine
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -100,7 +101,8 @@ def trained(
     """Return the model trained on `load("train")` by the named (or default) schedule, and its checkpoint's path.
 
     A checkpoint of exactly these settings is reused unless `retrain`; a new one is written to `folder` (the cache
-    by default). `trainer` goes to :func:`cam_utils.networks.training.train`.
+    by default). `trainer` goes to :func:`cam_utils.networks.training.train`. A training that was killed goes on
+    from its last whole epoch; its state lies in the cache until the checkpoint is written.
     """
     from cam_utils.networks import models, schedules
     from cam_utils.networks.checkpoints import read_state
@@ -126,10 +128,12 @@ def trained(
             return models.load_checkpoint(path, sample.classes), path
         bias = DIGITS_BIAS if sample.name == "digits" else 0.0
         model = models.build(network, len(sample.classes), head=head, weights=weights, bias=bias, seed=seed)
-        last, first_process = _train(model, load, stages, seed, device, trainer)
+        state = files.cache() / "training" / path.stem
+        last, first_process = _train(model, load, stages, seed, device, {**trainer, "folder": state})
         if first_process:  # of several that train together one writes
             facts = {"history": last, "key": key, "trainer": trainer}
             models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, **facts)
+            shutil.rmtree(state, ignore_errors=True)
     return model, path
 
 

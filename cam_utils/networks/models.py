@@ -133,7 +133,9 @@ PRETRAINED = {
     "resnet50": ("layer4", lambda net: net.fc.weight),
     "squeezenet1_0": ("features", lambda net: net.classifier[1].weight[:, :, 0, 0]),
     "vgg16": ("features", lambda net: None),  # three fully connected layers: no weight belongs to a channel
-    **{name: (lite.LAYER, lambda net: net.classifier.weight) for name in lite.LITE},
+    "efficientnet_lite0": (lite.LAYER, lambda net: net.classifier.weight),
+    "efficientnet_lite1": (lite.LAYER, lambda net: net.classifier.weight),
+    "efficientnet_lite2": (lite.LAYER, lambda net: net.classifier.weight),
 }
 
 

@@ -28,11 +28,16 @@ class Stage:
     loss: str = "sigmoid"  # of independent labels, or "softmax" of one class per image
 
 
+def frozen(head_lr: float) -> Stage:
+    """Return the paper's first stage: the head alone, at this rate, for 30 epochs.
+
+    Mirroring is its only augmentation, so that it trains on cached features (deviation dev-frozen-views).
+    """
+    return Stage(30, head_lr, unfrozen=0.0, plateau=3, early_stop=20, augment="flip")
+
+
 def _paper(head_lr: float = 0.1) -> tuple[Stage, ...]:
-    return (
-        Stage(30, head_lr, unfrozen=0.0, plateau=3, early_stop=20),
-        Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
-    )
+    return frozen(head_lr), Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20)
 
 
 def _digits(head_lr: float | None = None, loss: str = "sigmoid") -> tuple[Stage, ...]:

@@ -9,8 +9,8 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cam_utils.data.pixels import PixelsAndLabels
+from cam_utils.networks import frozen, resuming
 from cam_utils.networks.augmentation import AUGMENTATIONS
 from cam_utils.networks.models import Classifier
 from cam_utils.networks.schedules import Stage
@@ -82,6 +82,25 @@ class PlateauRestore(Callback):
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] *= self.factor
 
+    def state_dict(self) -> dict:
+        return {"best": self.best, "state": self.state, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.best, self.state, self.waited = (state_dict[name] for name in ("best", "state", "waited"))
+
+
+class Bar(TQDMProgressBar):
+    """A progress bar that says which stage of how many, and which epoch of at most how many, is under way."""
+
+    def __init__(self, stage: int, stages: int) -> None:
+        super().__init__()
+        self.stage, self.stages = stage, stages
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *rest: object) -> None:
+        super().on_train_epoch_start(trainer, *rest)
+        epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        self.train_progress_bar.set_description(f"stage {self.stage} of {self.stages}, {epoch}")
+
 
 class Training(L.LightningModule):
     """One stage of training by its loss (:data:`LOSSES`); logs val_loss and val_f1."""
@@ -98,11 +117,17 @@ class Training(L.LightningModule):
             if own and not any(p.requires_grad for p in own):
                 module.eval()
 
+    def inputs(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return what the model takes, of uint8 images or of features of their views; with a generator, varied."""
+        if images.dtype != torch.uint8:
+            return frozen.drawn(images, generator)
+        images = images.float() / 255
+        return self.model.preprocess(images if generator is None else self.augment(images, generator))
+
     def training_step(self, batch, index: int) -> Tensor:
         images, labels = batch
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.current_epoch + index)
-        images = self.augment(images.float() / 255, generator)
-        images = self.model.preprocess(images)
+        images = self.inputs(images, generator)
         if hasattr(self.model, "branches"):  # ACoL: each branch has its own loss
             loss = sum(self.loss(logits, labels) for logits in self.model.branches(images, labels))
         else:
@@ -113,7 +138,7 @@ class Training(L.LightningModule):
 
     def validation_step(self, batch, _index: int) -> None:
         images, labels = batch
-        logits = self.model(self.model.preprocess(images.float() / 255))
+        logits = self.model(self.inputs(images))
         loss = self.loss(logits.float(), labels)
         self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
         first = logits == logits.amax(1, keepdim=True)
@@ -143,67 +168,92 @@ class Training(L.LightningModule):
 
 def train(
     model: Classifier, load: Callable[..., Dataset], schedule: tuple[Stage, ...], *, seed: int = 0,
-    devices: int = 1, nodes: int = 1, workers: int = 0, progress: bool = True, **trainer: object,
+    devices: int = 1, nodes: int = 1, workers: int = 0, progress: bool = True, folder: str | Path | None = None,
+    **trainer: object,
 ) -> pd.DataFrame:  # fmt: skip
     """Train the model in place through the schedule's stages and return one row per epoch.
 
     `load(split, **options)` gives the datasets "train" and "val" (a partial of `data.load`). `devices`, `nodes`
-    and the options in `trainer` (accelerator, strategy, precision) are Lightning's. Columns of the result: stage,
-    epoch, lr, loss, val_loss, val_f1 (macro, in [0, 1]; p > 0.5, or with softmax the first class). Raises
-    RuntimeError if the loss is not finite, ValueError for a dataset without images.
+    and the options in `trainer` (accelerator, strategy, precision) are Lightning's. With `folder`, one for each
+    dataset, what is needed to go on is written there after every epoch, and the same call after a kill goes on from
+    the last whole epoch and ends with the same weights and rows; several nodes must share the folder, and the
+    caller deletes it. A damaged state, or one of other settings, devices, versions or code, is passed over with a
+    warning. Columns of the result: stage, epoch, lr, loss, val_loss, val_f1 (macro, in [0, 1]; p > 0.5, or with
+    softmax the first class).
+    Raises RuntimeError if the loss is not finite, ValueError for a dataset without images.
     """
-    rows = []
-    for number, stage in enumerate(schedule, start=1):
-        unfreeze_top(model.features, stage.unfrozen)
-        pairs = [PixelsAndLabels(load(split, **stage.data)) for split in ("train", "val")]
-        for split, images in zip(("training", "validation"), pairs, strict=True):
-            if not len(images):
-                raise ValueError(f"no {split} image for stage {number} of the training")
-        generator = torch.Generator().manual_seed(seed + number)
-        # Every process takes its share, so that a step sees the schedule's batch whatever the number of devices.
-        share = max(1, stage.batch_size // (devices * nodes))
-        loaders = [
-            DataLoader(p, share, shuffle=i == 0, num_workers=workers, generator=generator)
-            for i, p in enumerate(pairs)
-        ]
-        module = Training(model, stage, seed)
-        log = _run(module, loaders, progress, devices=devices, num_nodes=nodes, **trainer)
-        if not np.isfinite(log["loss"]).all():
-            raise RuntimeError(f"the training loss is not finite in stage {number}: lower lr={stage.lr}")
-        rows.append(log.assign(stage=number, epoch=log["epoch"] + 1))
+    options = {"devices": devices, "num_nodes": nodes, **trainer}
+    training = resuming.identity(model, schedule, seed, {"workers": workers, **options}) if folder else ""
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
+        file = Path(place) / resuming.NAME
+        found = resuming.state_of(file, training) if folder else None
+        rows = found["rows"] if found else []
+        for number, stage in enumerate(schedule, start=1):
+            if found and number < found["stage"]:
+                continue
+            resumed = found if found and number == found["stage"] else None
+            unfreeze_top(model.features, stage.unfrozen)
+            net, pairs = _parts(model, load, stage, devices * nodes, progress)
+            for split, images in zip(("training", "validation"), pairs, strict=True):
+                if not len(images):
+                    raise ValueError(f"no {split} image for stage {number} of the training")
+            generator = torch.Generator().manual_seed(seed + number)
+            # Every process takes its share: a step sees the schedule's batch whatever the number of devices.
+            share = max(1, stage.batch_size // (devices * nodes))
+            loaders = [
+                DataLoader(p, share, shuffle=i == 0, num_workers=workers, generator=generator)
+                for i, p in enumerate(pairs)
+            ]
+            keeper = resuming.Keeper(file, training, number, rows, best=stage.keep == "best", always=bool(folder))
+            bar = Bar(number, len(schedule)) if progress else None
+            rows = _run(Training(net, stage, seed), loaders, keeper, resumed, bar, **options)
+            if not np.isfinite([row["loss"] for row in rows if row["stage"] == number]).all():
+                raise RuntimeError(f"the training loss is not finite in stage {number}: lower lr={stage.lr}")
     unfreeze_top(model.features, 1.0)
     model.cpu().eval()
-    return pd.concat(rows, ignore_index=True)[["stage", "epoch", "lr", "loss", "val_loss", "val_f1"]]
+    return pd.DataFrame(rows, columns=["stage", "epoch", *resuming.LOGGED])
 
 
-def _run(module: Training, loaders: list[DataLoader], progress: bool, **options: object) -> pd.DataFrame:
-    """Run one stage, leave the weights in the module that the stage keeps, and return Lightning's log."""
-    stage, best = module.stage, None
-    callbacks = [TQDMProgressBar()] if progress else []
+def _parts(
+    model: nn.Module, load: Callable[..., Dataset], stage: Stage, processes: int, progress: bool
+) -> tuple[nn.Module, Sequence[Dataset]]:
+    """Return what a stage trains, and on what: a frozen backbone's features are computed once, not each epoch."""
+    if processes == 1 and frozen.fits(model, stage):  # several would each compute all of them
+        views = frozen.views_of(model, load, stage, progress=progress)  # leaves the model in evaluation mode
+        return frozen.Pooled(model).train(), views
+    parts = [load(split, **stage.data) for split in ("train", "val")]
+    return model, [part if isinstance(part, frozen.Views) else PixelsAndLabels(part) for part in parts]
+
+
+def _run(
+    module: Training, loaders: list[DataLoader], keeper: resuming.Keeper, resumed: dict | None, bar: Bar | None,
+    **options: object,
+) -> list[dict]:  # fmt: skip
+    """Run what is left of a stage, leave the weights in the module that it keeps, and return all rows so far."""
+    stage, epochs = module.stage, module.stage.epochs
+    if resumed and resumed["ended"]:  # perhaps early: all processes pass through, and none trains
+        epochs = sum(row["stage"] == resumed["stage"] for row in resumed["rows"])
+    callbacks = [keeper, *([bar] if bar else [])]
     if stage.plateau:
         callbacks.append(PlateauRestore(stage.plateau, restore=stage.restore))
     if stage.early_stop:
         callbacks.append(EarlyStopping("val_loss", patience=stage.early_stop, check_finite=False))
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), _quiet():
         torch.manual_seed(module.seed)  # dropout only
-        if stage.keep == "best":
-            best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
-            callbacks.append(best)
         trainer = L.Trainer(
-            max_epochs=stage.epochs, callbacks=callbacks, logger=CSVLogger(folder, name=None, version=""),
-            enable_progress_bar=progress, enable_checkpointing=best is not None, enable_model_summary=False,
-            num_sanity_val_steps=0, default_root_dir=folder, **options,
+            max_epochs=epochs, callbacks=callbacks, logger=False, plugins=[resuming.WholeFiles()],
+            enable_progress_bar=bar is not None, enable_model_summary=False, num_sanity_val_steps=0,
+            default_root_dir=folder, **options,
         )  # fmt: skip
-        trainer.fit(module, *loaders)
-        # From files of the first process, since with several devices the epochs may have run in others.
-        log, state = None, None
-        if trainer.global_rank == 0:
-            log = pd.read_csv(Path(folder) / "metrics.csv").groupby("epoch", as_index=False).first()
-            state = torch.load(best.best_model_path, weights_only=True)["state_dict"] if best else None
-        log, state = trainer.strategy.broadcast((log, state))
-    if state is not None:
-        module.load_state_dict(state)
-    return log
+        trainer.fit(module, *loaders, ckpt_path=keeper.file if resumed else None)
+        rows, weights = None, None
+        if trainer.global_rank == 0:  # from a file if with several devices the epochs ran in other processes
+            state = vars(keeper) if keeper.ended else resuming.state_of(keeper.file, keeper.training)
+            rows, weights = state["rows"], state["weights"]
+        rows, weights = trainer.strategy.broadcast((rows, weights))
+    if weights is not None:
+        module.load_state_dict(weights)
+    return rows
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class Dots(Dataset):
     name, classes, size = "dots", ("left", "right"), 24
 
     def __init__(self, split, n=96, **_):
+        self.split = split
         generator = torch.Generator().manual_seed({"train": 0, "val": 1}[split])
         self.labels = torch.randint(0, 2, (n, 2), generator=generator).float()
         images = torch.randint(0, 60, (n, 3, 24, 24), generator=generator)
@@ -26,6 +27,9 @@ class Dots(Dataset):
 
     def __len__(self):
         return len(self.labels)
+
+    def fingerprint(self):
+        return f"{self.split}-{len(self)}"
 
 
 def tiny(seed=0):
