@@ -36,7 +36,8 @@ def box_shapes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pixel_metrics(masks: Tensor, pairs: Pairs, batch) -> dict[str, Tensor]:
-    """Return the pixel metrics of the masks [P, h, w] against the batch's annotation, each [P] in [0, 1].
+    """Return the pixel metrics of the masks [P, h, w] against the batch's annotation, each [P] in [0, 1], and their
+    mean value `mask_area`.
 
     NaN where the image has no such annotation, or the label is not annotated in it (a false positive).
     """
@@ -66,5 +67,6 @@ def pixel_metrics(masks: Tensor, pairs: Pairs, batch) -> dict[str, Tensor]:
         "pointing_mask": metrics.pointing_game(counted, own),
         "pointing_box": metrics.pointing_game(masks, boxes),
         **{f"iou_{t:g}": metrics.iou(masks, own, t, valid) for t in THRESHOLDS},
+        "mask_area": masks.mean((-2, -1)),
         "is_zero": masks.amax((-2, -1)) == 0,
     }
