@@ -1,0 +1,146 @@
+"""What the study of photographs knows beside its pairs: how the heads came out, how objects lie in the images."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import fbeta_score
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cam_utils.evaluation.regions import label_regions
+from cam_utils.methods import cams
+from cam_utils.methods.query import ask
+from cam_utils.networks.models import Classifier
+from cam_utils.pairs import pairs_of
+
+REACH = 3  # pixels between two objects that touch
+
+
+def of_heads(
+    made: Mapping[str, Classifier], features: Tensor, labels: Tensor, history: pd.DataFrame
+) -> pd.DataFrame:
+    """Return one row per head: epochs, lowest validation loss, norms and scales, F-scores on the evaluated images.
+
+    features [N, K], labels [N, L]: of the images that are evaluated. weight_norm: mean over labels of the norm of
+    the effective weights; logit_std: mean over labels of the logits' standard deviation over the images, by which
+    equal nominal rates can be told from equal effective ones. f1_weighted, f1_macro, f2_weighted: of p > 0.5.
+    """
+    rows, truth = [], labels.numpy() > 0
+    for name, model in made.items():
+        log = history[history["fit"] == name]
+        weights = model.head.class_weights().detach()
+        with torch.no_grad():
+            logits = model.head(features)
+        guessed = logits.numpy() > 0
+        scores = {
+            f"f{beta}_{average}": fbeta_score(truth, guessed, beta=beta, average=average, zero_division=0)
+            for beta, average in ((1, "weighted"), (1, "macro"), (2, "weighted"))
+        }
+        rows.append(
+            {
+                "fit": name,
+                "epochs": len(log),
+                "val_loss": log["val_loss"].min(),
+                "last_rate": log["lr"].iloc[-1],
+                "weight_norm": float(weights.norm(dim=1).mean()),
+                "weight_skewness": float(((weights - weights.mean()) / weights.std()).pow(3).mean()),
+                "negative_weights": float((weights < 0).float().mean()),
+                "correlation": float(_off_diagonal(torch.corrcoef(weights)).abs().mean()),
+                "shared_top_10": _shared(weights),
+                "logit_std": float(logits.std(0).mean()),
+                "logit_mean": float(logits.mean()),
+                **scores,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _off_diagonal(square: Tensor) -> Tensor:
+    return square[~torch.eye(len(square), dtype=torch.bool)]
+
+
+def _shared(weights: Tensor, top: int = 10) -> float:
+    """Return how many of two labels' `top` strongest kernels are the same, the mean over pairs of labels."""
+    strongest = torch.zeros_like(weights).scatter_(1, weights.topk(top, dim=1).indices, 1.0)
+    return float(_off_diagonal(strongest @ strongest.T).mean())
+
+
+def of_objects(images: Dataset, train_labels: Tensor) -> pd.DataFrame:
+    """Return how every annotated label lies in its image, one row per (image_index, label).
+
+    area: share of the image that it covers. others_area: share that the others cover. touching: share of the
+    rim of REACH pixels around it that belongs to other labels. co_occurrence: the largest share of the training
+    images with this label that hold another label of the image, too. labels: how many the image has. NaN where the
+    image has no masks.
+    """
+    together = (train_labels.T @ train_labels) / train_labels.sum(0).clamp(min=1)[
+        :, None
+    ]  # [L, L]: P(column | row)
+    rows = []
+    for index in range(len(images)):
+        sample = images[index]
+        present = sample.labels.nonzero().flatten().tolist()
+        regions = None
+        if sample.masks is not None:
+            regions = label_regions(sample.objects, torch.as_tensor(sample.masks), len(sample.labels))
+        for label in present:
+            others = [other for other in present if other != label]
+            rows.append(
+                {
+                    "image_index": index,
+                    "label": label,
+                    "labels": len(present),
+                    "co_occurrence": max((float(together[label, other]) for other in others), default=0.0),
+                    **_of_region(regions, label),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _of_region(regions: Tensor | None, label: int) -> dict[str, float]:
+    if regions is None or not regions[label].any():
+        return dict.fromkeys(("area", "others_area", "touching"), float("nan"))
+    own = regions[label]
+    elsewhere = regions.any(0) & ~own
+    near = F.max_pool2d(own[None, None].float(), 2 * REACH + 1, 1, REACH)[0, 0] > 0
+    rim = near & ~own
+    return {
+        "area": float(own.float().mean()),
+        "others_area": float(elsewhere.float().mean()),
+        "touching": float((elsewhere & rim).sum() / rim.sum().clamp(min=1)),
+    }
+
+
+@torch.no_grad()
+def identities(model: Classifier, images: Dataset, count: int = 16) -> dict[str, float]:
+    """Return what E2 and E3 are about, on the first `count` images of exactly two labels.
+
+    overlap: the largest value that both MinMax maps of an image have at one pixel, deviation: the largest
+    difference of each form made by gradients (a backward for every pair) from the same form made by the head's
+    weights; both as shares of the largest value of the image's CAMs, signed.
+    """
+    two = (images.labels.sum(1) == 2).nonzero().flatten().tolist()[:count]
+    forms = {
+        "Grad-CAM": (cams.cam, cams.grad_cam),
+        "MinMax-Grad-CAM": (cams.minmax_cam, cams.minmax_grad_cam),
+        "D-MinMax-Grad-CAM": (cams.d_minmax_cam, cams.d_minmax_grad_cam),
+    }
+    overlap, apart = 0.0, dict.fromkeys(forms, 0.0)
+    for index in two:
+        sample = images[index]
+        query = ask(model, model.preprocess(sample.image[None]), pairs_of(sample.labels[None] > 0))
+        given = query.activations, query.weights, query.pairs
+        largest = cams.cam(*given, relu=False).abs().max()
+        overlap = max(overlap, float(cams.minmax_cam(*given).amin(0).max() / largest))
+        for name, (form, by_gradient) in forms.items():
+            made = by_gradient(query.activations, query.gradients, query.pairs)
+            apart[name] = max(apart[name], float((made - form(*given)).abs().max() / largest))
+    return {"two_label_images": len(two), "overlap": overlap, "deviation": apart}
+
+
+def of_classes(train: Dataset, test: Dataset) -> pd.DataFrame:
+    """Return every class with the number of its images to train on and to evaluate."""
+    counts: Sequence[Tensor] = [images.labels.sum(0).long() for images in (train, test)]
+    return pd.DataFrame({"class": train.classes, "train": counts[0].tolist(), "test": counts[1].tolist()})
