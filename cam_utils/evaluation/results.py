@@ -54,18 +54,39 @@ def differences(table: pd.DataFrame, baseline: str, **options) -> pd.DataFrame:
     )
 
 
-def paired(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def paired(
+    table: pd.DataFrame, metrics: Sequence[str], *, keys: Sequence[str] = ("image_index", "label", "set_size")
+) -> pd.DataFrame:
     """Return the table with a metric undefined (NaN) for all methods of a pair where it is for one of them.
 
-    A zero map has no energy: left out of its own mean alone, it would compare methods on different images.
+    A zero map has no energy: left out of its own mean alone, it would compare methods on different images. `keys`
+    are the columns that tell the pairs apart.
 
     >>> rows = {"image_index": [0, 0], "label": [1, 1], "set_size": [1, 1], "m": [np.nan, 0.5]}
     >>> int(paired(pd.DataFrame(rows), ["m"])["m"].isna().sum())
     2
     """
-    keys = [table[name] for name in ("image_index", "label", "set_size")]
-    known = {name: table[name].where(table[name].notna().groupby(keys).transform("all")) for name in metrics}
+    columns = [table[name] for name in keys]
+    known = {name: table[name].where(table[name].notna().groupby(columns).transform("all")) for name in metrics}
     return table.assign(**known)
+
+
+def of_covered(table: pd.DataFrame, least_images: int) -> pd.DataFrame:
+    """Return the rows of the classes that are annotated in at least `least_images` images of the table.
+
+    >>> rows = pd.DataFrame({"image_index": [0, 1, 1], "label": [0, 0, 1], "is_annotated": True})
+    >>> of_covered(rows, 2)["label"].tolist()
+    [0, 0]
+    """
+    if least_images <= 0 or not len(table):
+        return table
+    images = _annotations(table)
+    return table[table["label"].isin(images.index[images >= least_images])]
+
+
+def covered_classes(table: pd.DataFrame, least_images: int) -> list[str]:
+    """Return the names of the classes that `least_images` leaves in the means, in alphabetical order."""
+    return sorted(of_covered(table, least_images)["class"].unique())
 
 
 def resample(
@@ -76,6 +97,7 @@ def resample(
     harmonic: str = "per-class",
     singles: str = "zero",
     multi_only: bool = False,
+    least_images: int = 0,
     metrics: tuple[str, ...] = SCORE_METRICS,
     resamples: int = 1000,
     seed: int = 0,
@@ -88,18 +110,25 @@ def resample(
     harmonic: F1- and F1+ "per-class", then averaged (official code), or "of-means" of the reported columns.
     singles: images with one label count as 0 in the metrics of others ("zero", official code) or not ("skip").
     multi_only: keep only pairs of images with at least two labels.
+    least_images: leave out the classes that are annotated in fewer images of the table (:func:`covered_classes`).
 
-    Raises ValueError for an unknown option or a table without such pairs.
+    Raises ValueError for an unknown option, a table without such pairs, or one where no class has enough images.
     """
     check_known("pairs", pairs, ("predicted", "annotated"))
     check_known("average", average, ("macro", "micro", "weighted"))
     check_known("harmonic", harmonic, ("per-class", "of-means"))
     check_known("singles", singles, ("zero", "skip"))
-    rows = table[table[f"in_{pairs}"] & (table["set_size"] >= (2 if multi_only else 1))] if len(table) else table
+    kept = of_covered(table, least_images)
+    if len(table) and not len(kept):
+        most = _annotations(table).max() if table["is_annotated"].any() else 0
+        raise ValueError(f"no class is annotated in {least_images} images of the table: the most is {most}")
+    rows = kept[kept[f"in_{pairs}"] & (kept["set_size"] >= (2 if multi_only else 1))] if len(kept) else kept
     if not len(rows):
         raise ValueError(f"no {pairs} pairs in the table: no mean to report")
     images, classes = (np.sort(rows[name].unique()) for name in ("image_index", "label"))
-    weights = _annotations(table, classes) if average == "weighted" else 1.0
+    weights = 1.0
+    if average == "weighted":
+        weights = _annotations(table).reindex(classes, fill_value=0).to_numpy(float)
     drawn = bootstrap.draws(len(images), resamples=resamples, seed=seed)
     found = {}
     for method, part in rows.groupby("method", sort=False):
@@ -128,10 +157,9 @@ def resample(
     return found
 
 
-def _annotations(table: pd.DataFrame, classes: np.ndarray) -> np.ndarray:
-    """Return in how many images each class is annotated."""
-    annotated = table[table["is_annotated"]].drop_duplicates(["image_index", "label"])
-    return annotated["label"].value_counts().reindex(classes, fill_value=0).to_numpy(float)
+def _annotations(table: pd.DataFrame) -> pd.Series:
+    """Return in how many images each class is annotated, by label."""
+    return table.loc[table["is_annotated"], ["image_index", "label"]].drop_duplicates()["label"].value_counts()
 
 
 def _over_classes(by_class: dict, weights: np.ndarray | float, harmonic: str) -> dict[str, np.ndarray]:

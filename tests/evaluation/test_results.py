@@ -76,6 +76,34 @@ def test_predicted_and_annotated_pairs(pairs):
     assert found.loc["average_drop", ["n_pairs", "n_images", "n_classes"]].tolist() == [5, 3, 3]
 
 
+def test_classes_with_few_annotated_images_are_left_out():
+    """By hand: class 0 has two annotated images, class 1 one (and a wrong prediction in another)."""
+    rows = [(0, 0, 2, 0.2, 0.4, True), (0, 1, 2, 0.9, 0.2, True), (1, 0, 1, 0.4, np.nan, True)]
+    rows += [(1, 1, 2, 0.5, 0.6, False)]
+    both = table(rows).assign(**{"class": ["zebra", "ant", "zebra", "ant"]})
+    both = pd.concat([both, both.assign(method="other", average_drop=both["average_drop"] + 0.1)])  # no new image
+    cam = both[both["method"] == "cam"]
+    assert value(cam, "average_drop", least_images=1) == pytest.approx((0.3 + 0.7) / 2)
+    found = results.aggregate(both, least_images=2, resamples=5).set_index(["method", "metric"])
+    assert found.loc[("cam", "average_drop"), "value"] == pytest.approx(0.3)
+    assert found.loc[("cam", "average_drop"), ["n_pairs", "n_images", "n_classes"]].tolist() == [2, 2, 1]
+    assert found.loc[("cam", "average_retention_others"), "value"] == pytest.approx(0.2)  # of 0.4 and nothing
+    assert value(cam, "average_drop", least_images=2, average="micro") == pytest.approx(0.3)
+    apart = results.differences(both, "cam", least_images=2, resamples=5).set_index("metric")
+    assert apart.loc["average_drop", "value"] == pytest.approx(0.1)
+    for least, names in enumerate([["ant", "zebra"], ["ant", "zebra"], ["zebra"], []]):
+        assert results.covered_classes(both, least) == names
+    with pytest.raises(ValueError, match="no class is annotated in 3 images of the table: the most is 2"):
+        results.aggregate(both, least_images=3)
+
+
+def test_pairs_are_told_apart_by_their_keys():
+    rows = pd.DataFrame({"image_index": 0, "label": 0, "set_size": 1, "seed": [0, 0, 1, 1], "m": [np.nan, 1, 2, 3]})
+    assert results.paired(rows, ["m"])["m"].isna().all()
+    apart = results.paired(rows, ["m"], keys=("image_index", "label", "seed"))["m"]
+    assert apart.isna().tolist() == [True, True, False, False]
+
+
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = 0
