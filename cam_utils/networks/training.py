@@ -58,6 +58,14 @@ def unfreeze_top(features: nn.Module, fraction: float) -> int:
     return len(layers) - first
 
 
+def settle(features: nn.Module) -> None:
+    """Put layers whose parameters are frozen into evaluation mode: batch normalisation keeps its statistics."""
+    for module in features.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            module.eval()
+
+
 class PlateauRestore(Callback):
     """After `patience` epochs without a lower validation loss: halve the rate, and `restore` the best weights."""
 
@@ -112,10 +120,7 @@ class Training(L.LightningModule):
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
-        for module in self.model.features.modules():  # frozen batch normalisation keeps its statistics
-            own = list(module.parameters(recurse=False))
-            if own and not any(p.requires_grad for p in own):
-                module.eval()
+        settle(self.model.features)
 
     def inputs(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return what the model takes, of uint8 images or of features of their views; with a generator, varied."""
@@ -219,8 +224,12 @@ def _parts(
 ) -> tuple[nn.Module, Sequence[Dataset]]:
     """Return what a stage trains, and on what: a frozen backbone's features are computed once, not each epoch."""
     if processes == 1 and frozen.fits(model, stage):  # several would each compute all of them
-        views = frozen.views_of(model, load, stage, progress=progress)  # leaves the model in evaluation mode
-        return frozen.Pooled(model).train(), views
+        modes = [(module, module.training) for module in model.modules()]
+        views = frozen.views_of(model, load, stage, progress=progress)
+        for module, mode in modes:  # computing them, not finding them, leaves the model in evaluation mode
+            module.training = mode
+        settle(model.features)  # as training on the images would leave it to the next stage
+        return frozen.Pooled(model), views
     parts = [load(split, **stage.data) for split in ("train", "val")]
     return model, [part if isinstance(part, frozen.Views) else PixelsAndLabels(part) for part in parts]
 
