@@ -12,7 +12,6 @@ from cam_utils.networks import resuming, schedules
 from cam_utils.networks.schedules import Stage
 from tests.networks.killed import ADAMW, EASY, Killed, N, assert_same, dots, fit
 
-
 SHORT = (Stage(3, **ADAMW, keep="last"),)
 
 
