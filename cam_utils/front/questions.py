@@ -261,17 +261,21 @@ def _checked(images: Tensor) -> Tensor:
     if images.dim() != 4 or not images.is_floating_point() or 0 in images.shape:
         hint = " (divide by 255 and normalise as the model was trained)" if images.dtype == torch.uint8 else ""
         raise ValueError(f"expected float images (B,C,h,w), got {images.dtype} {tuple(images.shape)}{hint}")
-    # The sum of finite images may overflow in half precision: only the look at every number decides.
-    broken = [] if images.sum().isfinite() else (~images.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
-    if broken:
+    if not _finite(images):
+        broken = (~images.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
         raise ValueError(f"images must be finite numbers, but image {broken[0]} of the batch has NaN or infinity")
     return images
+
+
+def _finite(values: Tensor) -> bool:
+    # The sum of finite numbers may overflow: then the look at every number decides, which takes longer.
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def _check_finite(model: nn.Module, logits: Tensor, activations: Sequence[Tensor]) -> None:
     """Refuse a network that gives NaN or infinity: a map of zeros would say that nothing speaks for the label."""
     for what, values in (("activations", activations), ("logits", [logits])):
-        if not all(bool(each.detach().isfinite().all()) for each in values):
+        if not all(_finite(each.detach()) for each in values):
             net = model.model if isinstance(model, Answers) else model
             bad = next((name for name, p in net.named_parameters() if not bool(p.isfinite().all())), None)
             why = f": so has its parameter {bad}" if bad else f", though its parameters ({logits.dtype}) have not"
