@@ -52,7 +52,7 @@ class Row(NamedTuple):
 def plan(quick: bool) -> list[Row]:
     """Return the rows; the Score family, hundreds of forwards per image, gets small images and fewer rounds."""
     rows = []
-    for network in ("squeezenet1_0", "resnet50"):
+    for network in ("squeezenet1_0", "efficientnet_lite0", "resnet50"):
         for labels in (1, 3, 10):
             rows += [Row("cams", network, 1, labels, 224, 15), Row("cams", network, 16, labels, 224, 3)]
     rows += [Row("score_cam", "squeezenet1_0", 1, labels, 96, 3, False) for labels in (1, 3, 10)]

@@ -1,8 +1,8 @@
 """What is raced: the same work by us, by other libraries, and the forwards that nobody can do without.
 
 Every function returns calls by name: "ours" and "ours, METHOD", a library's name, "limit". Images are COCO's and
-SqueezeNet's weights real where the samples are there; ResNet-50's weights are random, which changes no time. Labels
-are the most probable ones.
+SqueezeNet's weights real where the samples are there, EfficientNet-Lite's always; ResNet-50's weights are random,
+which changes no time. Labels are the most probable ones.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ from cam_utils import data
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
 from cam_utils.methods import ablation, registry, scorecam, sscam
-from cam_utils.networks import models
+from cam_utils.networks import lite, models
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs, pairs_of
 
@@ -48,8 +48,9 @@ class Bench(NamedTuple):
 
 
 def bench(name: str, batch: int, labels: int, size: int, root: str | None) -> Bench:
-    """Return a bench of a torchvision network ("squeezenet1_0" or "resnet50"); `root` is the folder of samples."""
+    """Return a bench of a network of models.PRETRAINED; `root` is the folder of samples."""
     weights = f"{root}/weights/{name}_imagenet.pth" if root and name == "squeezenet1_0" else None
+    weights = "imagenet" if name in lite.LITE else weights
     torch.manual_seed(0)
     model = models.pretrained(name, weights)
     x = torch.rand(batch, 3, size, size)
@@ -59,8 +60,7 @@ def bench(name: str, batch: int, labels: int, size: int, root: str | None) -> Be
     x = model.preprocess(x)
     with torch.no_grad():
         first = model(x).softmax(1).mean(0).topk(labels).indices.tolist()
-    layer = {"squeezenet1_0": "features", "resnet50": "layer4", "resnet18": "layer4"}[name]
-    return Bench(name, model.net.eval(), model.features, layer, x, first)
+    return Bench(name, model.net.eval(), model.features, models.PRETRAINED[name][0], x, first)
 
 
 def forward(net: nn.Module, x: Tensor, formats: tuple = (torch.contiguous_format, torch.channels_last)) -> Callable:
