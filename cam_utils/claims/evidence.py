@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -32,7 +32,11 @@ class Claim(NamedTuple):
 
 @dataclass(eq=False)
 class Setting:
-    """What a test looks at: a run's table, or its rows of one kind of scenes and one head."""
+    """What a test looks at: a run's table, or its rows of one kind of scenes and one head.
+
+    `seeds` are those of a table with the rows of several trainings, else (). Classes with fewer annotated images
+    than `least_images` are left out. With `only`, the setting answers only where this method is compared.
+    """
 
     run: Run
     table: pd.DataFrame
@@ -40,6 +44,11 @@ class Setting:
     network: str | None
     measure: Callable[["Setting"], dict]  # what the chapter's claims compare: means with their bootstrap
     head: str = ""
+    rate: float | None = None  # of the training, where runs differ in it
+    seeds: tuple[int, ...] = ()
+    least_images: int = 0
+    only: str = ""
+    resamples: int = 1000
 
     @property
     def name(self) -> str:
@@ -57,6 +66,34 @@ class Setting:
     def found(self) -> dict:
         """What `measure` finds, once for all claims."""
         return self.measure(self)
+
+    @cached_property
+    def parts(self) -> "list[Setting]":
+        """Every seed alone, without a bootstrap; none where there is one seed."""
+        by_seed = [self.table[self.table["seed"] == seed] for seed in self.seeds]
+        return [replace(self, table=table, seeds=(), resamples=0) for table in by_seed]
+
+    @property
+    def truth(self) -> dict:
+        """Differences between methods in metrics of pixels: {(method, other, metric): (draws, counts)}."""
+        return {}
+
+    def weights(self) -> list[dict]:
+        """Return the statistics of the head's weights, for every seed; empty if not stored."""
+        stored = self.run.facts().get("weights", {}).get(self.name)
+        return [stored] if stored else []
+
+    def predictions(self) -> list[pd.DataFrame]:
+        """Return the predicted and annotated labels of the network's validation images, for every seed."""
+        table = self.run.table("predictions")
+        if len(table):
+            table = table[(table["scenes"] == self.scenes) & (table["head"] == self.head)]
+        return [table] if len(table) else []
+
+    def identities(self) -> list[dict]:
+        """Return what the chapter's derivation measured with this setting, for every seed."""
+        measured = self.run.facts().get("identities", {})
+        return [measured] if measured.get("setting") == self.name else []
 
 
 def alike(settings: Sequence[Setting], free: set[str]) -> list[list[Setting]]:
@@ -82,6 +119,7 @@ def row(
     *,
     unit: str = "points",
     margin: float = 0.0,
+    seeds: Sequence[float] = (),
     **more: object,
 ) -> dict:
     """Return one tested difference as a row of the claims table.
@@ -90,11 +128,14 @@ def row(
     sample's own value, then its bootstrap (fractions for "points" and "%"); a single number is exact, such as a
     largest deviation or a fact about weights, and has no interval. The value should lie above (`wanted` = +1) or
     below (-1) `margin`, which is in the row's unit. n_images: images behind the value, None where there are none.
+    seeds: the value of every seed where `draws` is of several together: a verdict needs all of them on its side.
 
     >>> row({}, "a exceeds b", np.array([0.2, 0.1, 0.3]), +1, 50)["verdict"]
     'holds'
     >>> row({}, "a exceeds b", np.array([0.2, 0.1, 0.3]), +1, 5)["verdict"]
     'undecided'
+    >>> row({}, "a exceeds b", np.array([0.2, 0.1, 0.3]), +1, 50, seeds=[0.5, -0.1])["reason"]
+    '1 of 2 seeds lies on the other side'
     """
     scale = SCALES[unit]
     if exact := np.ndim(draws) == 0:
@@ -105,7 +146,25 @@ def row(
     enough = exact or n_images >= bootstrap.FEWEST_IMAGES
     verdict = bootstrap.verdict(low - margin, high - margin, wanted) if enough else "undecided"
     tested = {"unit": unit, "wanted": wanted, "margin": margin, "n_images": n_images, "verdict": verdict}
+    if len(seeds) > 1:
+        side = {"holds": wanted, "fails": -wanted}.get(verdict, np.sign(found["value"] - margin))
+        tested |= _of_seeds(scale * np.asarray(seeds, float), margin, side, verdict)
     return {**where, "part": part, **found, **tested, **more}
+
+
+def _of_seeds(values: np.ndarray, margin: float, side: int, verdict: str) -> dict:
+    """Return the columns about seeds: the verdict stands if all of them lie on the same side of the margin."""
+    known = values[~np.isnan(values)]
+    sides = np.sign(known - margin)
+    counts = {
+        ("lies on the other side", "lie on the other side"): (sides == -side).sum() if side else 0,
+        ("lies on the margin", "lie on the margin"): (sides == 0).sum() if side else 0,
+        ("has no value", "have no value"): len(values) - len(known),
+    }
+    said = [f"{n} of {len(values)} seeds {one if n == 1 else more}" for (one, more), n in counts.items() if n]
+    low, high = (known.min(), known.max()) if len(known) else (np.nan, np.nan)
+    agreed = {"verdict": "undecided" if said else verdict, "reason": ", ".join(said)}
+    return {"n_seeds": len(values), "seed_low": low, "seed_high": high, **agreed}
 
 
 def text(row: Mapping[str, object]) -> str:
@@ -125,3 +184,15 @@ def text(row: Mapping[str, object]) -> str:
         return bootstrap.text(*numbers, digits=0, unit="%")
     hidden = any(number != 0 and abs(number) < 0.05 for number in numbers)
     return bootstrap.text(*numbers, digits=3 if row["unit"] == "correlation" or hidden else 1, sign=True)
+
+
+def seeds_text(row: Mapping[str, object]) -> str:
+    """Return the number of a row's seeds and the range of their values, empty where there is one seed.
+
+    >>> seeds_text({"n_seeds": 5, "seed_low": 0.4, "seed_high": 5.3, "unit": "points"})
+    '5: +0.4 to +5.3'
+    """
+    if pd.isna(row["n_seeds"]):
+        return ""
+    ends = [{"value": row[name], "low": np.nan, "high": np.nan} for name in ("seed_low", "seed_high")]
+    return f"{row['n_seeds']}: {' to '.join(text({'unit': row['unit'], **end}) for end in ends)}"

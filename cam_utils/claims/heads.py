@@ -1,11 +1,13 @@
 """Claims of MinMax-CAM about kernel usage regularisation, on two networks that differ in the head (C11 to C19)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from cam_utils.claims import minmax
 from cam_utils.claims.evidence import Claim, Setting, alike, row, together
 from cam_utils.claims.minmax import CHAPTER, SHORT
 from cam_utils.evaluation import bootstrap, facts, results
@@ -13,6 +15,7 @@ from cam_utils.evaluation import bootstrap, facts, results
 # Parameters that may differ between the two runs that hold one head each.
 FREE = {"head", "schedule", "methods", "retrain", "device", "output"}
 PLAIN, REGULARISED = "linear", "kernel-usage"
+RATES = {PLAIN: 0.1, REGULARISED: 1.0}  # at which the paper trains each head
 BETA = {"planet": 2}  # Table 4 has F2 for the satellite images, F1 for the others
 
 
@@ -20,7 +23,10 @@ Heads = dict[str, Setting]  # the same images under the linear and the kernel-us
 
 
 def pairs_of_heads(settings: Sequence[Setting]) -> list[Heads]:
-    """Return the networks that differ in the head only: of one run where it has both, else of two runs."""
+    """Return the networks that differ in the head only: of one run where it has both, else of two runs.
+
+    Where a run has several rates, the heads that the paper's own two rates gave are compared, too.
+    """
     found = []
     for group in alike(settings, FREE):
         by_run: dict[str, Heads] = {}
@@ -30,14 +36,23 @@ def pairs_of_heads(settings: Sequence[Setting]) -> list[Heads]:
         lone = [setting for heads in by_run.values() if len(heads) == 1 for setting in heads.values()]
         by_head = [[s for s in lone if s.head == head] for head in (PLAIN, REGULARISED)]
         found += [{PLAIN: plain, REGULARISED: regularised} for plain, regularised in product(*by_head)]
-    return found
+    return found + [
+        {PLAIN: plain, REGULARISED: regularised}
+        for plain, regularised in product(settings, repeat=2)
+        if (plain.run.id, plain.only) == (regularised.run.id, regularised.only)
+        and all((s.head, s.rate) == wanted for s, wanted in zip((plain, regularised), RATES.items(), strict=True))
+    ]
 
 
 def where(heads: Heads) -> dict:
     """Return the columns that say which setting a row about both heads is about."""
     plain, regularised = heads[PLAIN], heads[REGULARISED]
     ids = dict.fromkeys((plain.run.id, regularised.run.id))
-    return plain.where | {"setting": plain.scenes, "head": "both", "runs": ", ".join(ids)}
+    scenes = plain.scenes
+    if plain.rate != regularised.rate:
+        rates = " and ".join(f"{s.rate:g} ({s.head})" for s in (plain, regularised))
+        scenes = scenes.replace(f"rate {plain.rate:g}", f"the paper's rates {rates}")
+    return plain.where | {"setting": scenes, "head": "both", "runs": ", ".join(ids)}
 
 
 def raised(settings: Sequence[Setting], metrics: Sequence[str], wanted: int) -> list[dict]:
@@ -48,20 +63,41 @@ def raised(settings: Sequence[Setting], metrics: Sequence[str], wanted: int) -> 
         tables = {head: setting.table for head, setting in heads.items()}
         if not all(table["in_predicted"].any() for table in tables.values()):
             continue
-        drawn = results.resample(together(tables))
-        for metric, method in product(metrics, SHORT):
-            keys = [(f"{head}:{method}", metric) for head in (PLAIN, REGULARISED)]
-            if all(key in drawn for key in keys):
-                (plain, counted), (regularised, others) = (drawn[key] for key in keys)
+        drawn = of_both(heads)
+        by_seed = [of_both(dict(zip(heads, parts, strict=True))) for parts in seed_by_seed(heads)]
+        methods = [method for method in results.PAPER_METHODS if heads[PLAIN].only in ("", method)]
+        for metric, method in product(metrics, methods):
+            if found := change(drawn, method, metric):
                 part = f"the kernel-usage head {verb} {facts.PAPER_NAMES[metric]} of {SHORT[method]}"
-                images = min(counted["n_images"], others["n_images"])
-                rows.append(row(where(heads), part, regularised - plain, wanted, images))
+                seeds = [each[0][0] if (each := change(one, method, metric)) else np.nan for one in by_seed]
+                rows.append(row(where(heads), part, found[0], wanted, found[1], seeds=seeds))
     return rows
 
 
+def of_both(heads: Heads) -> dict:
+    """Return both heads' means over the same bootstrap images, with methods as "head:method"; empty if none."""
+    table = together({head: setting.table for head, setting in heads.items()})
+    return minmax.means(replace(heads[PLAIN], table=table))
+
+
+def change(drawn: dict, method: str, metric: str) -> tuple[np.ndarray, int] | None:
+    """Return a mean under the kernel-usage head minus that under the linear head, and its images, or None."""
+    keys = [(f"{head}:{method}", metric) for head in (PLAIN, REGULARISED)]
+    if not all(key in drawn for key in keys):
+        return None
+    (plain, counted), (regularised, others) = (drawn[key] for key in keys)
+    return regularised - plain, min(counted["n_images"], others["n_images"])
+
+
+def seed_by_seed(heads: Heads) -> list[tuple[Setting, Setting]]:
+    """Return both heads' settings of every seed that both have."""
+    by_seed = [dict(zip(setting.seeds, setting.parts, strict=True)) for setting in heads.values()]
+    return [tuple(parts[seed] for parts in by_seed) for seed in by_seed[0] if seed in by_seed[1]]
+
+
 def f_scores(
-    predictions: Mapping[str, pd.DataFrame], *, beta: float = 1.0, resamples: int = 1000, seed: int = 0
-) -> dict[str, np.ndarray]:
+    predictions: Mapping[object, pd.DataFrame], *, beta: float = 1.0, resamples: int = 1000, seed: int = 0
+) -> dict[object, np.ndarray]:
     """Return every network's F_beta [1 + resamples], the mean over classes weighted by their images.
 
     predictions: name -> rows (image_index, label, predicted, annotated) of all pairs that are either. All networks
@@ -87,30 +123,31 @@ def f_scores(
     return found
 
 
-def predictions_of(setting: Setting) -> pd.DataFrame:
-    """Return the network's predicted and annotated labels over its own validation images, empty if not stored."""
-    table = setting.run.table("predictions")
-    if not len(table):
-        return table
-    return table[(table["scenes"] == setting.scenes) & (table["head"] == setting.head)]
-
-
 def classifies_better(settings: Sequence[Setting]) -> list[dict]:
-    """C18: the F-score of the network with the kernel-usage head minus that with the linear head."""
+    """C18: the F-score of the network with the kernel-usage head minus that with the linear head.
+
+    Of several seeds: the mean of their F-scores, over the same bootstrap images.
+    """
     rows = []
     for heads in pairs_of_heads(settings):
-        predictions = {head: predictions_of(setting) for head, setting in heads.items()}
-        if all(len(table) for table in predictions.values()):
+        stored = {head: setting.predictions() for head, setting in heads.items()}
+        predictions = {(head, i): table for head, tables in stored.items() for i, table in enumerate(tables)}
+        if all(stored.values()):
             beta = BETA.get(heads[PLAIN].run.parameters.get("dataset"), 1)
             f = f_scores(predictions, beta=beta)
             images = pd.concat(predictions.values())["image_index"].nunique()
             part = f"the kernel-usage head raises the weighted F{beta} over all validation images"
-            rows.append(row(where(heads), part, f[REGULARISED] - f[PLAIN], +1, int(images)))
+            apart = [f[REGULARISED, i] - f[PLAIN, i] for i in range(len(stored[PLAIN]))]
+            seeds = [draws[0] for draws in apart]
+            rows.append(row(where(heads), part, np.mean(apart, axis=0), +1, int(images), seeds=seeds))
     return rows
 
 
 def weights_change(settings: Sequence[Setting]) -> list[dict]:
-    """C19: statistics of the two heads' effective weights; exact numbers of two networks, so without intervals."""
+    """C19: statistics of the two heads' effective weights; exact numbers of two networks, so without intervals.
+
+    Of several seeds: the mean of their numbers.
+    """
     compared = (
         ("skewness", +1, "the kernel-usage head's weights are more right-skewed"),
         ("mean |correlation|", -1, "its labels' weights correlate less"),
@@ -118,18 +155,19 @@ def weights_change(settings: Sequence[Setting]) -> list[dict]:
     )
     rows = []
     for heads in pairs_of_heads(settings):
-        weights = {head: s.run.facts().get("weights", {}).get(s.name) for head, s in heads.items()}
+        weights = {head: setting.weights() for head, setting in heads.items()}
         if all(weights.values()):
             for name, wanted, part in compared:
-                change = weights[REGULARISED][name] - weights[PLAIN][name]
-                rows.append(row(where(heads), part, change, wanted, None, unit="number"))
-            negative = weights[REGULARISED]["negative (%)"] / 100
+                pairs = zip(weights[REGULARISED], weights[PLAIN], strict=True)
+                seeds = [regularised[name] - plain[name] for regularised, plain in pairs]
+                rows.append(row(where(heads), part, np.mean(seeds), wanted, None, unit="number", seeds=seeds))
+            seeds = [stored["negative (%)"] / 100 for stored in weights[REGULARISED]]
             rows.append(row(where(heads), "most of its weights are positive (share of negative ones below 50%)",
-                            negative, -1, None, unit="%", margin=50.0))  # fmt: skip
+                            np.mean(seeds), -1, None, unit="%", margin=50.0, seeds=seeds))  # fmt: skip
     return rows
 
 
-BOTH = "runs of minmax_cam with both heads on the same dataset, network and seed"
+BOTH = "runs of minmax_cam or photographs with both heads on the same dataset, network and seed"
 CLAIMS = (
     Claim("C11", CHAPTER, "Kernel usage regularisation raises %IC and F1+ for most methods and datasets.",
           "Supported: 15 of 20 cells of each rise from Table 2 to Table 3.",

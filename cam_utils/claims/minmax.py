@@ -12,12 +12,15 @@ from cam_utils.runs import Run
 
 CHAPTER = "minmax_cam"
 NAMES = facts.PAPER_NAMES
-SHORT = {**results.PAPER_METHODS, "minmax-cam": "MinMax", "d-minmax-cam": "D-MinMax"}
-LITERATURE = ("cam", "grad-cam++", "score-cam")
-DIFFUSE, FOCUSED = ("grad-cam++", "score-cam"), ("minmax-cam", "d-minmax-cam")
+AREA = "area-matched-cam"
+SHORT = {**results.PAPER_METHODS, "minmax-cam": "MinMax", "d-minmax-cam": "D-MinMax", AREA: "area-matched CAM"}
+SLOW, SLOWER = "score-cam", 32.0  # 16 hours and half an hour
+LITERATURE = ("cam", "grad-cam++", SLOW)
+DIFFUSE, FOCUSED = ("grad-cam++", SLOW), ("minmax-cam", "d-minmax-cam")
 EQUAL = 1e-4  # E1: float error of two forwards of the same image, as fractions
 DISJOINT = 1e-5  # E2: share of the largest raw CAM below which a pixel counts as empty
 IDENTICAL = 1e-3  # E3: float error of a map made by a gradient, as a share of the largest value
+TRUTH = ("energy_in_mask", "energy_in_others", "iou_0.3", "pointing_mask")  # of annotated pairs
 SIMILAR = 2.0  # points; ours, where the paper says "similar" and names no number
 Names = str | Sequence[str]  # one method or several
 
@@ -34,7 +37,10 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 
 def means(setting: Setting) -> dict:
     """Return the means under the official protocol with their bootstrap, {(method, metric): (draws, counts)}."""
-    return results.resample(setting.table) if setting.table["in_predicted"].any() else {}
+    least, table = setting.least_images, setting.table
+    if not results.of_covered(table, least)["in_predicted"].any():
+        return {}
+    return results.resample(table, least_images=least, resamples=setting.resamples)
 
 
 class Lead(NamedTuple):
@@ -47,9 +53,12 @@ class Lead(NamedTuple):
     words: str
     margin: float = 0.0  # points that the difference should exceed (wanted = +1) or stay below (-1)
     size: bool = False  # the size of the difference is tested, whatever its sign
+    claim: str = ""  # the primed id of a control of ours
 
 
-def higher(metric: str, methods: Names, others: Names, words: str = "", *, wanted: int = +1, margin=0.0) -> Lead:
+def higher(
+    metric: str, methods: Names, others: Names, words: str = "", *, wanted: int = +1, margin: float = 0.0, claim=""
+) -> Lead:
     """Return the difference "the best of `methods` is higher than the best of `others`", said in `words`.
 
     >>> higher("average_drop_others", "minmax-cam", "cam").words
@@ -57,11 +66,15 @@ def higher(metric: str, methods: Names, others: Names, words: str = "", *, wante
     """
     methods, others = ((names,) if isinstance(names, str) else tuple(names) for names in (methods, others))
     direction = "higher" if wanted > 0 else "lower"
-    words = words or f"{SHORT[methods[0]]} has {direction} {NAMES[metric]} than {SHORT[others[0]]}"
-    return Lead(metric, methods, others, wanted, words, margin)
+    words = words or f"{SHORT[methods[0]]} has {direction} {_name(metric)} than {SHORT[others[0]]}"
+    return Lead(metric, methods, others, wanted, words, margin, claim=claim)
 
 
 lower = partial(higher, wanted=-1)
+
+
+def _name(metric: str) -> str:
+    return NAMES.get(metric) or facts.METRICS[metric].title
 
 
 def similar(metric: str, method: str, other: str) -> Lead:
@@ -75,21 +88,33 @@ def best(drawn: dict, methods: Sequence[str], metric: str, wanted: int) -> np.nd
     return (np.maximum if wanted > 0 else np.minimum).reduce([drawn[method, metric][0] for method in methods])
 
 
-def tested(setting: Setting, lead: Lead) -> list[dict]:
-    """Return the row of one difference, paired image by image; none if the setting lacks one of the methods.
+def difference(setting: Setting, lead: Lead) -> tuple[np.ndarray, dict] | None:
+    """Return the difference with its bootstrap and the counts behind it, None if the setting lacks a method.
 
     The size of a difference counts only images with several predicted labels: with one, the MinMax forms are CAM,
     and any two forms of a map would pass for similar.
     """
-    metric, methods, others, wanted, words, margin, size = lead
+    metric, methods, others = lead.metric, lead.methods, lead.others
+    if metric in facts.PIXEL_METRICS:
+        return setting.truth.get((*methods, *others, metric))
     if any((method, metric) not in setting.found for method in (*methods, *others)):
+        return None
+    draws = best(setting.found, methods, metric, lead.wanted) - best(setting.found, others, metric, lead.wanted)
+    if not lead.size:
+        return draws, setting.found[methods[0], metric][1]
+    rows = results.of_covered(setting.table, setting.least_images)
+    rows = rows[rows["in_predicted"] & (rows["set_size"] > 1)]
+    return abs(draws), {"n_images": int(rows["image_index"].nunique())}
+
+
+def tested(setting: Setting, lead: Lead) -> list[dict]:
+    """Return the row of one difference, paired image by image; none if the setting cannot answer."""
+    if setting.only not in ("", *lead.methods, *lead.others) or not (found := difference(setting, lead)):
         return []
-    draws = best(setting.found, methods, metric, wanted) - best(setting.found, others, metric, wanted)
-    images = setting.found[methods[0], metric][1]["n_images"]
-    if size:
-        rows = setting.table[setting.table["in_predicted"] & (setting.table["set_size"] > 1)]
-        draws, images = abs(draws), int(rows["image_index"].nunique())
-    return [row(setting.where, words, draws, wanted, images, margin=margin)]
+    draws, images = found[0], found[1]["n_images"]
+    seeds = [each[0][0] if (each := difference(part, lead)) else np.nan for part in setting.parts]
+    more = {"claim": lead.claim} if lead.claim else {}
+    return [row(setting.where, lead.words, draws, lead.wanted, images, margin=lead.margin, seeds=seeds, **more)]
 
 
 def compare(*leads: Lead, head: str | None = None) -> Callable[[Sequence[Setting]], list[dict]]:
@@ -109,44 +134,62 @@ def alone(settings: Sequence[Setting]) -> list[dict]:
     Taken over probabilities and relative drops; the increase in confidence is a step that float error can flip.
     """
     compared = ["p_masked", "p_complement", "average_drop", "average_retention"]
-    keys = ["image_index", "label", "in_predicted"]
     rows = []
-    for setting in settings:
+    for setting in (setting for setting in settings if not setting.only):
+        keys = ["image_index", "label", "in_predicted", *(["seed"] if setting.seeds else [])]
         singles = setting.table[setting.table["set_size"] == 1]
         by = {method: part.set_index(keys)[compared] for method, part in singles.groupby("method")}
         for form in FOCUSED:
             if "cam" in by and form in by:
-                apart = float((by[form] - by["cam"].reindex(by[form].index)).abs().max().max())
+                apart = (by[form] - by["cam"].reindex(by[form].index)).abs().max(axis=1)
+                seeds = apart.groupby(level="seed").max() if setting.seeds else ()
                 images = int(singles["image_index"].nunique())
                 part = f"{SHORT[form]} equals CAM where a label stands alone (largest difference)"
-                rows.append(row(setting.where, part, apart, -1, images, unit="number", margin=EQUAL))
+                rows.append(largest(setting, part, apart.max(), images, EQUAL, seeds))
     return rows
 
 
-def identities(settings: Sequence[Setting]) -> list[tuple[Setting, dict]]:
-    """Return what the chapter's derivation measured, with the setting that it used."""
-    found = [(setting, setting.run.facts().get("identities", {})) for setting in settings]
-    return [(setting, measured) for setting, measured in found if measured.get("setting") == setting.name]
+def largest(setting: Setting, part: str, value: float, images: int, margin: float, seeds: Sequence[float]) -> dict:
+    """Return the row of a largest difference, which should lie below the margin."""
+    return row(setting.where, part, float(value), -1, images, unit="number", margin=margin, seeds=seeds)
 
 
 def disjoint(settings: Sequence[Setting]) -> list[dict]:
     """E2: the largest value that both maps of a two-label image have at one pixel."""
     part = "the MinMax maps of two labels share no pixel (largest shared value, of the largest CAM)"
-    return [
-        row(s.where, part, measured["overlap"], -1, images, unit="number", margin=DISJOINT)
-        for s, measured in identities(settings)
-        if (images := measured.get("two_label_images"))
-    ]
+    rows = []
+    for setting in settings:
+        measured = [each for each in setting.identities() if each.get("two_label_images")]
+        if measured:
+            seeds = [each["overlap"] for each in measured]
+            rows.append(largest(setting, part, max(seeds), measured[0]["two_label_images"], DISJOINT, seeds))
+    return rows
 
 
 def forms_agree(settings: Sequence[Setting]) -> list[dict]:
     """E3: the largest difference between a map made by a gradient and the same by the head's weights."""
-    return [
-        row(s.where, f"{name} equals its CAM form (largest difference, of the largest value)", value, -1,
-            measured["images"], unit="number", margin=IDENTICAL)
-        for s, measured in identities(settings)
-        for name, value in measured.get("deviation", {}).items()
-    ]  # fmt: skip
+    rows = []
+    for setting in settings:
+        measured = setting.identities()
+        for name in measured[0].get("deviation", {}) if measured else ():
+            part = f"{name} equals its CAM form (largest difference, of the largest value)"
+            seeds = [each["deviation"][name] for each in measured]
+            images = measured[0].get("images", measured[0].get("two_label_images"))
+            rows.append(largest(setting, part, max(seeds), images, IDENTICAL, seeds))
+    return rows
+
+
+def run_time(settings: Sequence[Setting]) -> list[dict]:
+    """C10: Score-CAM's seconds per image over those of the slowest other method, both timed in one call."""
+    part = f"Score-CAM takes more than {SLOWER:g} times as long as the slowest other method (ratio)"
+    rows = []
+    for setting in {s.run.id: s for s in settings}.values():
+        seconds = setting.run.facts().get("seconds_per_image", {})
+        if set(results.PAPER_METHODS) <= set(seconds):
+            others = max(seconds[method] for method in results.PAPER_METHODS if method != SLOW)
+            where = setting.where | {"setting": setting.where["dataset"], "head": "", "seed": None}
+            rows.append(row(where, part, seconds[SLOW] / others, +1, None, unit="number", margin=SLOWER))
+    return rows
 
 
 KUR = "kernel-usage"
@@ -159,6 +202,10 @@ _OTHERS = (*LITERATURE, "minmax-cam")
 _HIGHEST_IC = higher(IC, DIFFUSE, ("cam", *FOCUSED), "Grad-CAM++ or Score-CAM has the highest %IC")
 _NEARLY = "F1- at most 0.01 points above"
 _THAN_ALL = "D-MinMax has {} than CAM, Grad-CAM++ and Score-CAM"
+_TRUE = [
+    higher(metric, form, other, wanted=facts.WANTED[metric], claim="C5''")
+    for metric in TRUTH for other in ("cam", AREA) for form in FOCUSED
+]  # fmt: skip
 _CLAIMS = (
     ("C1", "Grad-CAM++ and Score-CAM raise the confidence of most images: one of them has the highest %IC.",
      "Supported in two of three networks; on EfficientNet-B6 CAM is highest (39.67).", compare(_HIGHEST_IC), MAPS),
@@ -169,11 +216,13 @@ _CLAIMS = (
      compare(*(lower(AD, method, "cam") for method in DIFFUSE)), MAPS),
     ("C4", "CAM has marginally higher %AR than MinMax-CAM.",
      "Partly: 1.2 to 2.3 points on EfficientNet-B6 and ResNet-101, 6.6 on VGG-16.",
-     compare(lower(AR, "minmax-cam", "cam")), MAPS),
+     compare(lower(AR, "minmax-cam", "cam"), lower(AR, "minmax-cam", AREA, claim="C4'")), MAPS),
     ("C5", "MinMax-CAM and D-MinMax-CAM hide the other labels better (%ADO) and hurt them less (%ARO).",
      "Supported in every cell of Tables 1 to 3.",
      compare(*(higher(ADO, form, "cam") for form in FOCUSED),
-             *(lower(ARO, form, "cam") for form in FOCUSED)), MAPS),
+             *(lower(ARO, form, "cam") for form in FOCUSED),
+             higher(ADO, "minmax-cam", AREA, claim="C5'"), lower(ARO, "minmax-cam", AREA, claim="C5'"),
+             *_TRUE), MAPS),
     ("C6", "F1- of MinMax-CAM and D-MinMax-CAM is much better than that of CAM and Grad-CAM++.",
      "Supported in Tables 1 and 2; in Table 3 not for P:AfS (D-MinMax 27.15, CAM 27.02).",
      compare(*(lower(F_MINUS, form, other) for other in ("cam", "grad-cam++") for form in FOCUSED)), MAPS),
@@ -192,7 +241,7 @@ _CLAIMS = (
              similar(F_PLUS, "minmax-cam", "cam")), MAPS),
     ("C10", "All methods but Score-CAM evaluate a dataset in half an hour; Score-CAM takes 16 to 59 hours.",
      "Supported by the text and by one log of the official notebooks (1745.5 minutes); no table.",
-     lambda settings: [], "run time is the business of the benchmarks (make bench), not of a chapter's run"),
+     run_time, "a run of photographs; the benchmarks (make bench) time one method at a time"),
     ("C13", "With the kernel-usage head D-MinMax-CAM has the best F1- on all datasets but one.",
      "Supported in Table 3; on COCO MinMax-CAM ties (7.33).",
      compare(lower(F_MINUS, "d-minmax-cam", _OTHERS, "D-MinMax has the lowest F1-"), head=KUR), REGULARISED),

@@ -17,6 +17,7 @@ MARKS = {
     "undecided": ("≈", "d0"),
     "not run": ("○", "none"),
 }
+PRIMED = {1: "a control of ours", 2: "measured against pixel truth"}  # primes of a claim's id -> what the row is
 
 
 def claims_part(ledger: pd.DataFrame, runs: Iterable[Run]) -> str:
@@ -73,8 +74,8 @@ def run_ids(cell: str, known: Container[str] = ()) -> list[str]:
 def paper_id(claim: str) -> str:
     """Return the paper's claim that a row is about: S1' is a control of ours beside S1.
 
-    >>> paper_id("S1'")
-    'S1'
+    >>> paper_id("S1'"), paper_id("C5''")
+    ('S1', 'C5')
     """
     return claim.rstrip("'")
 
@@ -100,7 +101,7 @@ def _summary(rows: pd.DataFrame, runs: dict[str, Run], chapter: str) -> Markup:
             "claim": Markup('<a href="#{}">{}</a>').format(paper_id(name).lower(), name),
             "all runs": _cell(own["verdict"]),
         }
-        for run in (run for run in runs.values() if run.chapter == chapter):
+        for run in (run for run in runs.values() if run.chapter in claims.SETTINGS[chapter]):
             found = pairs[(pairs["claim"] == name) & (pairs["run"] == run.id)]
             line[link(run, run_pages.short_name(run))] = _cell(found["verdict"])
         shown.append(line)
@@ -117,14 +118,15 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> list[dic
     shown = []
     for row in rows.to_dict("records"):
         part = "" if row["part"] == statement else row["part"]
-        if row["claim"] != paper_id(row["claim"]):
-            part = f"{row['claim']}, a control of ours: {part}"
+        if primes := row["claim"].count("'"):
+            part = f"{row['claim']}, {PRIMED[primes]}: {part}"
         measured = pd.notna(row["value"])
         unit = "" if row["unit"] in ("%", "number") else f" {row['unit']}"
         shown.append(
             {
                 "verdict": mark(row["verdict"]),
                 "value [95%]": claims.text(row) + unit if measured else "",
+                "seeds": claims.seeds_text(row),
                 "images": _plain(row["n_images"]),
                 "part": sentence(part),
                 "reason": sentence(row["reason"]),
