@@ -36,8 +36,12 @@ def frozen(head_lr: float) -> Stage:
     return Stage(30, head_lr, unfrozen=0.0, plateau=3, early_stop=20, augment="flip")
 
 
+# The paper's second stage: the top 60% of the layers, for as long as the validation loss falls.
+FINE_TUNING = Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20)
+
+
 def _paper(head_lr: float = 0.1) -> tuple[Stage, ...]:
-    return frozen(head_lr), Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20)
+    return frozen(head_lr), FINE_TUNING
 
 
 def _digits(head_lr: float | None = None, loss: str = "sigmoid") -> tuple[Stage, ...]:

@@ -9,7 +9,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -120,6 +120,7 @@ class Training(L.LightningModule):
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
+        self.model.train()  # an earlier stage has left layers in evaluation mode that train in this one
         settle(self.model.features)
 
     def inputs(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -198,7 +199,7 @@ def train(
                 continue
             resumed = found if found and number == found["stage"] else None
             unfreeze_top(model.features, stage.unfrozen)
-            net, pairs = _parts(model, load, stage, devices * nodes, progress)
+            net, pairs = _parts(model, load, stage, devices * nodes, _device(trainer), progress)
             for split, images in zip(("training", "validation"), pairs, strict=True):
                 if not len(images):
                     raise ValueError(f"no {split} image for stage {number} of the training")
@@ -219,17 +220,18 @@ def train(
     return pd.DataFrame(rows, columns=["stage", "epoch", *resuming.LOGGED])
 
 
+def _device(trainer: Mapping[str, object]) -> str:
+    """Return the device that Lightning's option `accelerator` means, by torch's name."""
+    wanted = str(trainer.get("accelerator", "auto"))
+    return "cuda" if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+
+
 def _parts(
-    model: nn.Module, load: Callable[..., Dataset], stage: Stage, processes: int, progress: bool
+    model: nn.Module, load: Callable[..., Dataset], stage: Stage, processes: int, device: str, progress: bool
 ) -> tuple[nn.Module, Sequence[Dataset]]:
     """Return what a stage trains, and on what: a frozen backbone's features are computed once, not each epoch."""
     if processes == 1 and frozen.fits(model, stage):  # several would each compute all of them
-        modes = [(module, module.training) for module in model.modules()]
-        views = frozen.views_of(model, load, stage, progress=progress)
-        for module, mode in modes:  # computing them, not finding them, leaves the model in evaluation mode
-            module.training = mode
-        settle(model.features)  # as training on the images would leave it to the next stage
-        return frozen.Pooled(model), views
+        return frozen.Pooled(model), frozen.views_of(model, load, stage, device=device, progress=progress)
     parts = [load(split, **stage.data) for split in ("train", "val")]
     return model, [part if isinstance(part, frozen.Views) else PixelsAndLabels(part) for part in parts]
 

@@ -19,7 +19,7 @@ ADAMW = {"lr": 0.01, "optimizer": "adamw", "batch_size": 8}
 SCHEDULES = {
     "the paper's: plateau, back to the best weights, early stop": (
         Stage(5, 0.5, unfrozen=0.0, plateau=1, early_stop=3, batch_size=8, data=EASY),
-        Stage(8, 2.0, unfrozen=0.6, plateau=2, early_stop=4, batch_size=8, data=EASY),
+        Stage(8, 1.0, unfrozen=0.6, plateau=2, early_stop=3, batch_size=8, data=EASY),
     ),
     "the digits': one cycle, last weights, another size": (
         Stage(3, **ADAMW, one_cycle=True, keep="last", augment="digits", data=EASY),

@@ -71,6 +71,16 @@ def test_frozen_layers_and_their_batch_statistics_stay():
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_layers_that_train_again_take_their_batch_statistics_again():
+    model = tiny().eval()
+    frozen, free = (Stage(1, 0.1, unfrozen=share, augment="none", keep="last") for share in (0.0, 1.0))
+    before = model.features[1].running_mean.clone()
+    fit(model, frozen)
+    assert torch.equal(model.features[1].running_mean, before)
+    fit(model, frozen, free)
+    assert not torch.allclose(model.features[1].running_mean, before, atol=1e-3)
+
+
 def test_the_papers_sixty_percent_of_resnet101_reaches_into_layer3():
     model = models.build("resnet101", 2)
     training.unfreeze_top(model.features, 0.6)
