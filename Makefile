@@ -49,6 +49,7 @@ bench: $(STAMP)  ## measure speed and memory against the limit and against other
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/frozen.py
 	$(BIN)/python benchmarks/engine.py
 
 clean:  ## remove what was built; .venv and data/cache stay

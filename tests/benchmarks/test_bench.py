@@ -72,6 +72,10 @@ def staged(tmp_path):
     (tmp_path / "data/results/bench/cpu-x.json").write_text(json.dumps(record))
     engine = {"runs": 9, "seconds per run": 1.26, "seconds of a batch of one": 6, "seconds of a finished batch": 3}
     (tmp_path / "data/results/bench/engine.json").write_text(json.dumps(origin | engine))
+    frozen = {"network": "narrow", "images": 8, "epochs": 30, "heads": 4, "ratio of one head": 42.3}
+    (tmp_path / "data/results/bench/frozen.json").write_text(
+        json.dumps(origin | frozen | {"ratio of all heads": 150.6})
+    )
     return tmp_path
 
 
@@ -80,6 +84,7 @@ def test_the_page_shows_every_row_with_its_worst_ratio_and_draws_the_curves(stag
     assert text.count("1.30 [1.00, 1.40]") == 3 and text.count("10.00 [9.00, 11.00]") == 3
     assert "Grad-CAM, squeezenet1_0, 16 images of 224 px, 3 labels" in text and speed_page.NO_GPU in text
     assert "A run that does nothing takes 1.3 s" in text
+    assert "8 images and 30 epochs that is 42 times as fast" in text and "151 times for 4 heads" in text
     drawn = {path.name for path in (staged / "assets").iterdir()}
     assert drawn == {f"speed-{what}-cpu-x.png" for what in ("cams", "batch", "memory")}
 

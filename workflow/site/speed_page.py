@@ -52,10 +52,12 @@ def speed_part(source: Path) -> str:
         escape.file_name(path.stem): json.loads(path.read_text())
         for path in sorted((stored / "bench").glob("*.json"))
     }
-    growth, precision, engine = (found.pop(name, None) for name in ("growth", "precision", "engine"))
+    further = ("growth", "precision", "frozen", "engine")
+    growth, precision, frozen, engine = (found.pop(name, None) for name in further)
     parts = [part for name, record in found.items() for part in _device(name, record, source / "assets")]
     parts += _growth(growth) if growth else []
     parts += _precision(precision) if precision else []
+    parts += _frozen(frozen) if frozen else []
     parts += _engine(engine) if engine else []
     gpu = [json.loads(path.read_text()) for path in sorted((stored / "gpu").glob("*.json"))]
     gpu = [record for record in gpu if record.get("command") == "python benchmarks/gpu.py"]
@@ -194,6 +196,17 @@ def _precision(record: dict) -> list[str]:
         f"float32 and {half:.2f}% with bfloat16; of a single pair it changes by {most:.2f} points at most."
     )
     return ["## What bfloat16 changes", text]
+
+
+def _frozen(record: dict) -> list[str]:
+    one, heads = record["ratio of one head"], record["heads"]
+    text = (
+        "A frozen stage trains its head on features that are computed once. On "
+        f"{escape.myst(record['network'])}, {record['images']} images and {record['epochs']} epochs that is "
+        f"{one:.0f} times as fast as training through the backbone, and {record['ratio of all heads']:.0f} times "
+        f"for {heads} heads that share the features."
+    )
+    return ["## What cached features save", text]
 
 
 def _engine(record: dict) -> list[str]:
