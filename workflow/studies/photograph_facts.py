@@ -19,20 +19,21 @@ REACH = 3  # pixels between two objects that touch
 
 
 def of_heads(
-    made: Mapping[str, Classifier], features: Tensor, labels: Tensor, history: pd.DataFrame
+    made: Mapping[str, Classifier], features: Mapping[str, Tensor], labels: Tensor, history: pd.DataFrame
 ) -> pd.DataFrame:
     """Return one row per head: epochs, lowest validation loss, norms and scales, F-scores on the evaluated images.
 
-    features [N, K], labels [N, L]: of the images that are evaluated. weight_norm: mean over labels of the norm of
-    the effective weights; logit_std: mean over labels of the logits' standard deviation over the images, by which
-    equal nominal rates can be told from equal effective ones. f1_weighted, f1_macro, f2_weighted: of p > 0.5.
+    features [N, K] of every network, labels [N, L]: of the images that are evaluated. weight_norm: mean over labels
+    of the norm of the effective weights; logit_std: mean over labels of the logits' standard deviation over the
+    images, by which equal nominal rates can be told from equal effective ones. correlation, shared_top_10: of two
+    labels' weights, the mean over pairs. f1_weighted, f1_macro, f2_weighted: of p > 0.5.
     """
     rows, truth = [], labels.numpy() > 0
     for name, model in made.items():
         log = history[history["fit"] == name]
         weights = model.head.class_weights().detach()
         with torch.no_grad():
-            logits = model.head(features)
+            logits = model.head(features[name])
         guessed = logits.numpy() > 0
         scores = {
             f"f{beta}_{average}": fbeta_score(truth, guessed, beta=beta, average=average, zero_division=0)

@@ -1,4 +1,4 @@
-"""MinMax-CAM on photographs with pixel truth: two data sets, two backbones, two heads, two rates, five seeds.
+r"""MinMax-CAM on photographs with pixel truth: two data sets, two backbones, two heads, two rates, five seeds.
 
     python -m workflow.studies.photographs --data DATA --squeezenet FILE
 
@@ -6,7 +6,12 @@ DATA holds the VOC 2012 sample (VOCdevkit/VOC2012) and MSRC-v2 (msrc); FILE is a
 SqueezeNet 1.0 (default: imagenet, torchvision's download); EfficientNet-Lite0 comes with its package. Every cell
 (data set and backbone) becomes a run in data/results/runs: its pairs table, heads and facts, and no picture. It
 resumes: heads that are trained and images that are evaluated are not done again, and a finished cell is passed over
-unless its heads, images or code have changed. Score-CAM takes most of the time, the masked forwards the rest.
+unless its settings, images or code have changed. Score-CAM takes most of the time, the masked forwards the rest.
+
+    python -m workflow.studies.photographs --data DATA --fine-tune --rates 1.0 \
+      --datasets voc2012 --networks efficientnet_lite0
+
+trains the upper layers as well, by the paper's second stage; killed, it goes on from the last whole epoch.
 """
 
 import argparse
@@ -33,15 +38,18 @@ SEEDS = range(5)
 
 def cell(
     dataset: str, network: str, weights: str, root: Path, out: Path, fit_list: list[cells.Fit],
-    *, limit: int | None = None, progress: bool = True,
+    *, tune: bool = False, limit: int | None = None, progress: bool = True,
 ) -> Path:  # fmt: skip
-    """Run one cell but for Score-CAM and return its folder; what an earlier call made is taken up."""
-    folder = folder_of(out, dataset, network)
+    """Run one cell but for Score-CAM and return its folder; what an earlier call made is taken up.
+
+    tune: train the upper layers of the backbone, too, by the paper's second stage, one network for each fit.
+    """
+    folder = folder_of(out, dataset, network, tune)
     started, origin = time.time(), runs.provenance()
     load = cells.loader(dataset, root, limit)
     splits = {split: load(split) for split in ("train", "val", "test")}
     parameters = {
-        "dataset": dataset, "architecture": network, "head": "both", "limit": limit,
+        "dataset": dataset, "architecture": network, "head": "both", "limit": limit, "finetune": tune,
         "rates": sorted({fit.rate for fit in fit_list}), "seeds": sorted({fit.seed for fit in fit_list}),
     }  # fmt: skip
     data = {split: images.fingerprint() for split, images in splits.items()}
@@ -49,12 +57,13 @@ def cell(
     if (known := record_of(folder)) and known["key"] == key:
         print(f"{folder.name}: done before", flush=True)
         return folder
-    made, history = cells.trained(
-        network, weights, load, fit_list, files.cache() / CHAPTER / key, progress=progress
-    )
+    work = files.cache() / CHAPTER / key
+    made, history = cells.trained(network, weights, load, fit_list, work, progress=progress)
+    if tune:
+        history = pd.concat([history, cells.tuned(made, load, fit_list, work, progress=progress)])
     trained_s = time.time() - started
     first = next(iter(made.values()))
-    features = pooled_features(first, splits["test"], progress=progress)
+    features = {name: pooled_features(model, splits["test"], progress=progress) for name, model in made.items()}
     heads = facts.of_heads(made, features, splits["test"].labels, history)
     table = cells.evaluated(made, splits["test"], fit_list, progress=progress)
     objects = facts.of_objects(splits["test"], splits["train"].labels)
@@ -67,13 +76,14 @@ def cell(
     cells.save_table(folder / "objects.parquet", cells.compact(objects))
     cells.save_heads(folder / "heads.pt", made)
     runs.save(folder / "heads.csv", heads)
+    runs.save(folder / "history.csv", history)
     runs.save(folder / "classes.csv", facts.of_classes(splits["train"], splits["test"]))
     runs.save(folder / "facts.json", measured)
     sizes = {f"n_{split}": len(images) for split, images in splits.items()}
     command = f"python -m workflow.studies.photographs --datasets {dataset} --networks {network}"
-    told = {"command": command, "data": data, "key": key, **sizes, "threads": torch.get_num_threads()}
+    told = {"command": command + " --fine-tune" * tune, "data": data, "key": key, **sizes}
     told |= {name: origin[name] for name in ("git", "dirty")}  # the tree's state before this wrote into it
-    runs.write_run(folder, parameters, started, chapter=CHAPTER, **told)
+    runs.write_run(folder, parameters, started, chapter=CHAPTER, threads=torch.get_num_threads(), **told)
     return folder
 
 
@@ -96,9 +106,9 @@ def score_cam(folder: Path, weights: str, root: Path, fit_list: list[cells.Fit],
     runs.save(file, told)
 
 
-def folder_of(out: Path, dataset: str, network: str) -> Path:
+def folder_of(out: Path, dataset: str, network: str, tune: bool = False) -> Path:
     """Return the folder of a cell's run."""
-    return out / f"{CHAPTER}-{dataset}-{network}"
+    return out / f"{CHAPTER}-{dataset}-{network}{'-tuned' * tune}"
 
 
 def record_of(folder: Path) -> dict | None:
@@ -118,18 +128,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds, from 0 on")
     parser.add_argument("--limit", type=int, help="images of each split, to try it out")
     parser.add_argument("--threads", type=int, help="of the processor (default: torch's own number)")
+    parser.add_argument("--fine-tune", action="store_true", help="the backbone, too: seed 0, no Score-CAM")
     parser.add_argument("--no-score-cam", action="store_true", help="leave Score-CAM to a later call")
     parser.add_argument("--out", type=Path, default=files.DATA / "results" / "runs")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    fit_list = cells.fits(options.rates, range(options.seeds))
+    fit_list = cells.fits(options.rates, range(1 if options.fine_tune else options.seeds))
     chosen = list(product(options.datasets, options.networks))
     weights = dict.fromkeys(NETWORKS, "imagenet") | {"squeezenet1_0": options.squeezenet}
     for dataset, network in chosen:
         place = (options.data, options.out, fit_list)
-        print(cell(dataset, network, weights[network], *place, limit=options.limit), flush=True)
-    for dataset, network in [] if options.no_score_cam else chosen:
+        how = {"tune": options.fine_tune, "limit": options.limit}
+        print(cell(dataset, network, weights[network], *place, **how), flush=True)
+    for dataset, network in [] if options.no_score_cam or options.fine_tune else chosen:
         score_cam(folder_of(options.out, dataset, network), weights[network], options.data, fit_list)
 
 
