@@ -116,7 +116,8 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 def setting(run: Run, table: pd.DataFrame, images: str = ALL, *, only: str = "") -> Setting:
     """Return the setting of one head and rate's rows."""
     (head, rate), dataset = _of(table), table["scenes"].iloc[0]
-    scenes = f"{dataset}, rate {rate:g}" + ("" if images == ALL else f", {images}")
+    tuned = ["fine-tuned"] if run.parameters.get("finetune") else []
+    scenes = ", ".join([dataset, f"rate {rate:g}", *tuned, *([] if images == ALL else [images])])
     seeds = tuple(int(seed) for seed in sorted(table["seed"].unique()))
     return Setting(
         run, table, scenes, run.parameters.get("architecture"), minmax.means, head, rate,

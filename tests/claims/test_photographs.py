@@ -40,7 +40,7 @@ def pairs(head="linear", rate=0.1, seeds=SEEDS, values=VALUES, images=24):
     return table.astype(dict.fromkeys(("method", "head", "scenes"), "category"))
 
 
-def study(folder, table, scored=None, measured=None, heads=None):
+def study(folder, table, scored=None, measured=None, heads=None, **changed):
     """Return a finished run of the study."""
     runs.save(folder / "pairs.parquet", table)
     if scored is not None:
@@ -49,7 +49,7 @@ def study(folder, table, scored=None, measured=None, heads=None):
         runs.save(folder / "heads.csv", heads)
     runs.save(folder / "facts.json", measured or {})
     given = {"dataset": "msrc", "architecture": "squeezenet1_0", "head": "both", "rates": [0.1], "seeds": [0, 1, 2]}
-    runs.write_run(folder, given, 0.0, chapter="photographs")
+    runs.write_run(folder, given | changed, 0.0, chapter="photographs")
     return runs.Run(folder, json.loads((folder / "run.json").read_text()))
 
 
@@ -252,6 +252,16 @@ def test_effects_are_the_ledgers_rows_and_more_on_images_of_several_labels(tmp_p
     assert row_of["value"] == pytest.approx((5 + 10) / 2)
     assert several.loc[("average_retention_others", "minmax-cam", "cam"), "value"] == pytest.approx(10)
     assert several.loc[("energy_in_mask", "d-minmax-cam", "area-matched-cam"), "value"] == pytest.approx(10)
+
+
+def test_a_fine_tuned_backbone_is_a_setting_of_its_own(tmp_path):
+    frozen = study(tmp_path / "frozen", pairs(seeds=(0,)))
+    tuned = study(tmp_path / "tuned", pairs("kernel-usage", seeds=(0,)), finetune=True)
+    assert [each.name for each in photographs.settings([frozen, tuned])] == [
+        "msrc, rate 0.1", "msrc, rate 0.1, fine-tuned",
+    ]  # fmt: skip
+    judged = claims.judge([frozen, tuned])
+    assert set(of(judged, "C11")["verdict"]) == {"not run"}  # a head of each: not the same network
 
 
 def test_a_try_with_a_few_images_is_judged_without_its_means(tmp_path):
