@@ -93,16 +93,19 @@ def test_score_cam_with_features_of_all_heads_at_once_is_score_cam(cell, shared,
         same(mine.reset_index(drop=True), theirs.reset_index(drop=True))
 
 
+COMPARED = ("p", "p_masked", "p_complement", "average_drop_others", "energy_in_mask", "iou_0.3", "mask_area")
+
+
 def same(ours, theirs):
     assert len(ours) == len(theirs) > 0
-    for name in ("p", "p_masked", "p_complement", "average_drop_others", "energy_in_mask", "iou_0.3", "mask_area"):
+    for name in COMPARED:
         assert ours[name].to_numpy() == pytest.approx(theirs[name].to_numpy(), abs=2e-5, nan_ok=True), name
 
 
 def test_a_killed_study_goes_on_and_ends_with_the_same_tables(cell, shared, weights, tmp_path):
     given = {
-        "data": shared / "data", "squeezenet": weights, "datasets": "msrc", "networks": "squeezenet1_0", "rates": 0.5,
-        "seeds": 2, "limit": COUNT, "out": tmp_path / "out", "threads": 1,
+        "data": shared / "data", "squeezenet": weights, "datasets": "msrc", "networks": "squeezenet1_0",
+        "rates": 0.5, "seeds": 2, "limit": COUNT, "out": tmp_path / "out", "threads": 1,
     }  # fmt: skip
     command = [sys.executable, "-m", "workflow.studies.photographs", "--no-score-cam"]
     command += [text for name, value in given.items() for text in (f"--{name}", str(value))]
