@@ -221,26 +221,33 @@ def rank_panels(panels: dict[str, tuple[pd.Series, Sequence[Sequence[str]]]]) ->
     return figure
 
 
-def correlations(found: pd.DataFrame, levels: Sequence[str]) -> Figure:
-    """Draw correlations in [-1, 1] with their intervals: a panel per level, a row per score, a colour per truth.
+def correlations(
+    found: pd.DataFrame, levels: Sequence[str], *, xlabel: str = "rank correlation", limits=(-1, 1)
+) -> Figure:
+    """Draw numbers with their intervals: a panel per level, a row per score, a colour and a sign per truth.
 
     Columns of `found`: level, score, truth, value, low, high; see :func:`cam_utils.evaluation.ranking.agreement`.
+    Where it has seed_low and seed_high, ticks mark them: the lowest and the highest seed.
     """
     scores, truths = list(found["score"].unique()), list(found["truth"].unique())
-    figure, grid = plt.subplots(1, len(levels), figsize=(2.6 * len(levels), 2.8), sharey=True, squeeze=False)
+    size = (2.6 * len(levels), max(2.8, 0.9 + 0.36 * len(scores)))
+    figure, grid = plt.subplots(1, len(levels), figsize=size, sharey=True, squeeze=False)
     for axes, level in zip(grid[0], levels, strict=True):
+        axes.axvline(0, color="0.6", lw=0.8)
         for i, truth in enumerate(truths):
-            rows = found[(found["level"] == level) & (found["truth"] == truth)].set_index("score").loc[scores]
+            chosen = (found["level"] == level) & (found["truth"] == truth)
+            rows = found[chosen].set_index("score").reindex(scores)
             spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
             y = np.arange(len(scores)) + 0.22 * (i - (len(truths) - 1) / 2)
-            axes.errorbar(rows["value"], y, xerr=spread, fmt="o", ms=4, color=f"C{i}", label=truth)
-        axes.axvline(0, color="0.6", lw=0.8)
-        axes.set(title=level, xlabel="rank correlation", xlim=(-1, 1))
+            sign = {"fmt": MARKERS[i % len(MARKERS)], "color": f"C{i}"}
+            axes.errorbar(rows["value"], y, xerr=spread, ms=4, label=truth, **sign)
+            for end in {"seed_low", "seed_high"} & set(rows):
+                axes.plot(rows[end], y, "|", color=f"C{i}", ms=7, mew=0.8)
+        axes.set_title(_shown(level), parse_math=False)
+        axes.set(xlabel=xlabel, xlim=limits)
     grid[0, 0].set_yticks(range(len(scores)), [score.replace("_", " ") for score in scores])
     grid[0, 0].invert_yaxis()  # shared
-    figure.legend(
-        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(truths), fontsize=8
-    )
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 

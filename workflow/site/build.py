@@ -76,7 +76,7 @@ def build(
     options = ["--path-output", str(work), "-W", "--all", "-n", "--keep-going"]
     done = subprocess.run([*program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        named = sorted(set(re.findall(rf"\b{run_pages.FOLDER}/[^/\s:]+(?=\.ipynb:)", done.stdout)))
+        named = sorted(set(re.findall(rf"\b{run_pages.FOLDER}/[^/\s:]+(?=\.(?:ipynb|md):)", done.stdout)))
         cause = f" on pages of runs ({', '.join(named)})" if named else ""
         raise RuntimeError(f"the build of the book failed{cause}:\n{done.stdout}")
     shutil.rmtree(html, ignore_errors=True)

@@ -13,7 +13,7 @@ from cam_utils import claims
 from cam_utils.names import check_known
 from cam_utils.runs import Run
 from workflow import ROOT
-from workflow.site import escape
+from workflow.site import escape, photograph_runs, photographs_page
 from workflow.site.chapter_pages import add_command
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import run_page
@@ -48,24 +48,32 @@ def checked(folder: Path, chapters: Collection[str]) -> Run:
     """Return the run in this folder; raises ValueError naming the first file of which a page cannot be made."""
     with _reading("run.json"):
         run = Run(folder, json.loads((folder / "run.json").read_text()))
-        check_record(run.record, chapters)
-    with _reading("notebook.ipynb"):
-        if run.id == run.chapter:
-            page = nbformat.read(folder / "notebook.ipynb", 4)
-            add_command(page, run.chapter)
-        else:
-            page = run_page(run)
-        nbformat.writes(page).encode()
-    with _reading("facts.json"):
-        dict(run.facts())
+        check_record(run.record, [*chapters, photograph_runs.CHAPTER])
+    if photograph_runs.is_one(run):
+        photograph_runs.check(run, _reading)
+        with _reading("pairs.parquet"):
+            photographs_page.page(run).encode()
+    else:
+        with _reading("notebook.ipynb"):
+            nbformat.writes(_chapter_page(run)).encode()
+        with _reading("facts.json"):
+            dict(run.facts())
     for file in sorted(folder.glob("*.parquet")):
         with _reading(file.name):
             pyarrow.parquet.read_metadata(file)
-    with _reading("means.csv"):
+    with _reading("pairs.parquet" if photograph_runs.is_one(run) else "means.csv"):
         results_part([run])
     with _reading("the tables that the claims read"):
         claims.judge([run])
     return run
+
+
+def _chapter_page(run: Run) -> nbformat.NotebookNode:
+    if run.id != run.chapter:
+        return run_page(run)
+    page = nbformat.read(run.folder / "notebook.ipynb", 4)
+    add_command(page, run.chapter)
+    return page
 
 
 def check_record(record: object, chapters: Collection[str]) -> None:

@@ -9,13 +9,14 @@ import yaml
 
 from cam_utils import claims
 from cam_utils.runs import Run
-from workflow.site import explorer
+from workflow.site import explorer, photograph_runs, photographs_page
 from workflow.site.chapter_pages import add_command, with_buttons
 from workflow.site.citation_page import citation_part
 from workflow.site.claims_page import claims_part
 from workflow.site.contents import pages_of
 from workflow.site.explorer_page import explorer_part
 from workflow.site.networks_page import networks_part
+from workflow.site.photographs_summary import summary_part
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import add_to_toc, page_of, run_page
 from workflow.site.speed_page import speed_part
@@ -42,10 +43,12 @@ def stage(source: Path, runs: Iterable[Run], left_out: Sequence[str] = ()) -> No
     contents = add_to_toc(_read(source / "_toc.yml"), runs)
     _write(source / "_toc.yml", contents)
     for run in runs:
-        if run.id != run.chapter:
-            page = source / f"{page_of(run)}.ipynb"
-            page.parent.mkdir(exist_ok=True)
-            nbformat.write(run_page(run), page)
+        page = source / page_of(run)
+        page.parent.mkdir(exist_ok=True)
+        if photograph_runs.is_one(run):
+            page.with_name(f"{page.name}.md").write_text(photographs_page.page(run, page.parent))
+        elif run.id != run.chapter:
+            nbformat.write(run_page(run), page.with_name(f"{page.name}.ipynb"))
     for name in sorted({*GENERATED} & {*pages_of(contents)}):  # what is not listed is not built
         fill(source / f"{name}.md", GENERATED[name](source, runs, left_out))
 
@@ -86,5 +89,6 @@ GENERATED: dict[str, Callable[[Path, Sequence[Run], Sequence[str]], str]] = {
     "book/citation": lambda source, runs, left_out: citation_part(source / "CITATION.cff"),
     "book/speed": lambda source, runs, left_out: speed_part(source),
     "book/networks": lambda source, runs, left_out: networks_part(source),
+    photograph_runs.PAGE: lambda source, runs, left_out: summary_part(source, runs),
     "book/explorer": _explorer,
 }

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from cam_utils.evaluation import bootstrap, results
 from cam_utils.networks.facts import NETWORKS
 from cam_utils.runs import Run
-from workflow.site import escape, html_parts, run_pages
+from workflow.site import escape, html_parts, photograph_runs, photographs_page, run_pages
 
 PREFIXES = {"minmax": "MinMax-CAM", "repcam": "Representative-class CAM", "sscam": "SS-CAM"}
 # Our name -> the names that the papers' tables use for it (of networks: cam_utils.networks.facts).
@@ -42,8 +42,7 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
     """
     parts, runs = [], list(runs)
     for run in runs:
-        file = run.folder / "means.csv"
-        if file.is_file():
+        if (rows := _stored(run)) is not None:
             known = {"dataset": run.parameters["dataset"], "split": str(run.parameters.get("split", "val"))}
             # What else than the seed may differ keeps rows apart: heads have runs of their own.
             alike = {k: v for k, v in run.parameters.items() if k not in ("seed", *run_pages.MACHINE)}
@@ -51,7 +50,9 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
             weights = run.parameters.get("weights")
             known |= {"alike": json.dumps([alike, weights and PurePath(str(weights)).name], sort_keys=True)}
             known["seed"] = run.parameters.get("seed")
-            rows = pd.read_csv(file).assign(network=run_pages.network_of(run), **known)
+            if photograph_runs.is_one(run):  # several seeds in one run
+                known |= {name: rows[name] for name in ("seed", "split")}
+            rows = rows.assign(network=run_pages.network_of(run), **known)
             rows = rows[rows["table"] != run.chapter]  # a table of the chapter's own has no paper's beside it
             if rows[["table", "method", "metric"]].isna().any(axis=None):
                 raise ValueError("expected a table, a method and a metric in every row")
@@ -73,6 +74,14 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
     )
     # The order of tables, datasets and networks is the alphabet's; below that, that of the chapter.
     return grouped.reset_index().sort_values(KEYS[:5], kind="stable", ignore_index=True)[columns]
+
+
+def _stored(run: Run) -> pd.DataFrame | None:
+    """Return the means of one run, None if it has none."""
+    if photograph_runs.is_one(run):
+        return photograph_runs.means_of(run)
+    file = run.folder / "means.csv"
+    return pd.read_csv(file) if file.is_file() else None
 
 
 @cache
@@ -121,12 +130,14 @@ def results_part(runs: Iterable[Run], left_out: Iterable[str] = ()) -> str:
     runs = list(runs)
     found = means(runs)
     missing = "".join(f"\n{escape.myst(why)}\n" for why in left_out)
+    notes = dict.fromkeys(photographs_page.limits(run) for run in runs if photograph_runs.is_one(run))
     if found.empty:
         return f"No run has been read into this build: there are no means to show.\n{missing}"
     pages = {run.id: run for run in runs}
     names = {name: title_of(name) for name in found["table"].unique()}
     choices = {column: sorted(found[column].unique()) for column in ("dataset", "network")}
     text = html_parts.raw(html_parts.filters(choices | {"table": names.values()}) + "\n" + LEGEND) + missing
+    text += "".join(f"\n{note}\n" for note in notes)
     for name, rows in found.groupby("table", sort=False):
         body = html_parts.table(_shown(rows, pages))
         frame = html_parts.frame(body, f"Ours beside {names[name]}", table=names[name])

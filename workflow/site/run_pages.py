@@ -15,6 +15,8 @@ from workflow.batch.grid import defaults
 from workflow.site import escape
 from workflow.site.chapter_pages import command
 from workflow.site.contents import extended
+from workflow.site.photograph_runs import CHAPTER as PHOTOGRAPHS
+from workflow.site.photograph_runs import PAGE
 
 PAPERS = {"minmax_cam": "MinMax-CAM", "representative_cam": "Representative-class CAM", "ss_cam": "SS-CAM"}
 # Of the chapters' runs.
@@ -41,8 +43,9 @@ HEADING = re.compile(r"^(#+) +(.*?)[ \t]*$", re.M)
 
 
 def page_of(run: Run) -> str:
-    """Return the run's page, without its suffix: the chapter itself for the default run."""
-    return f"notebooks/{run.chapter}" if run.id == run.chapter else f"{FOLDER}/{escape.file_name(run.id)}"
+    """Return the run's page, without its suffix: the chapter itself for a chapter's default run."""
+    own = run.id == run.chapter != PHOTOGRAPHS
+    return f"notebooks/{run.chapter}" if own else f"{FOLDER}/{escape.file_name(run.id)}"
 
 
 def network_of(run: Run) -> str:
@@ -56,6 +59,8 @@ def network_of(run: Run) -> str:
 def short_name(run: Run) -> str:
     """Return what tells the run from others of its chapter: "coco2017, squeezenet1_0, both heads, seed 0"."""
     known = run.parameters
+    if run.chapter == PHOTOGRAPHS:  # every run has all heads and seeds
+        return ", ".join([str(known["dataset"]), network_of(run), *extras(run)])
     head = {"both": "both heads", None: None}.get(known.get("head"), f"{known.get('head')} head")
     dataset = known.get("dataset")  # a chapter may take any pictures
     network = network_of(run) if network_of(run) != dataset else None  # the digits' network is digits
@@ -65,6 +70,9 @@ def short_name(run: Run) -> str:
 
 def extras(run: Run) -> list[str]:
     """Return the other parameters that differ from the chapter's defaults, as "limit 500"."""
+    if run.chapter == PHOTOGRAPHS:
+        tuned = ["fine-tuned"] if run.parameters.get("finetune") else []
+        return tuned + [f"limit {_text(limit)}" for limit in [run.parameters.get("limit")] if limit]
     named = ("dataset", "architecture", "network", "head", "seed", *MACHINE)
     return [f"{k} {_text(v)}" for k, v in _changed(run).items() if k not in named]
 
@@ -89,9 +97,10 @@ def add_to_toc(contents: dict, runs: Iterable[Run]) -> dict:
     """Return the table of contents with the runs' pages below their chapters; raises as :func:`extended`."""
     pages: dict[str, list[dict]] = {}
     for run in runs:
-        if run.id != run.chapter:
+        above = PAGE if run.chapter == PHOTOGRAPHS else f"notebooks/{run.chapter}"
+        if page_of(run) != above:
             entry = {"file": page_of(run), "title": escape.plain(short_name(run))}
-            pages.setdefault(f"notebooks/{run.chapter}", []).append(entry)
+            pages.setdefault(above, []).append(entry)
     return extended(contents, pages)
 
 
@@ -126,7 +135,7 @@ def _about(run: Run) -> str:
     versions = record.get("versions", {})
     facts = [
         f"Device: {record.get('device', 'not recorded')}",
-        f"{_duration(record['wall_s'])} of wall time" if "wall_s" in record else None,
+        f"{duration(record['wall_s'])} of wall time" if "wall_s" in record else None,
         ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "torchvision") if versions.get(name)),
         f"code {record['git'][:10]}" + (" with changes" if record.get("dirty") else "")
         if record.get("git")
@@ -146,7 +155,7 @@ on this page are this run's.{judged if run.chapter in PAPERS else ""}
     return escape.fenced("{admonition} A run of the chapter", text, ":")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return the time in the unit that fits: "48 s", "26 min", "3.2 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -1,0 +1,227 @@
+"""A run of the study of photographs as a page of the book: what was run, what was found, all numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from cam_utils import plots
+from cam_utils.claims.photographs import SEVERAL
+from cam_utils.evaluation import facts
+from cam_utils.runs import Run
+from workflow.site import escape, html_parts
+from workflow.site import photograph_runs as numbers
+from workflow.site import photograph_tables as tables
+from workflow.site.photograph_tables import NAMES, contrast, direction, judged, number, seeds, title
+from workflow.site.run_pages import duration, short_name
+
+FIRST = (tables.CONTRASTS[0], tables.CONTRASTS[2])  # what the sentences are about
+COLOURS = 64
+LIMITS = {
+    "voc2012": (
+        "This VOC 2012 is a sample of {images:,} images centred on animals, not the whole data set: every image "
+        "holds a cat, a dog, a horse, a cow or a sheep. So its values are not the paper's, and only its directions "
+        "can be compared; and the masks of images outside the official lists of segmentation are coarser."
+    ),
+    "msrc": (
+        "MSRC-v2 has {images:,} images here, in a split of our own, and some classes are rare: horse is in three "
+        "images of the data set."
+    ),
+}
+
+
+def page(run: Run, folder: Path | None = None) -> str:
+    """Return the run's page as MyST, and draw its figure into `folder`, where the page will lie, if given."""
+    effects = numbers.effects(run)
+    parts = [
+        f"# Photographs: {escape.myst(short_name(run))}",
+        about(run),
+        limits(run),
+        "## What was found",
+        *found(effects),
+        figure(run, effects, folder),
+        "## How the heads came out",
+        "Mean over the seeds (least to most). Equal rates are no equal speeds: the spread of the logits over the "
+        "evaluated images says how far a head has come. F-scores are those of p > 0.5.",
+        _table(tables.heads(numbers.heads(run)), "Heads"),
+        *_facts(run),
+        "## All differences",
+        "Difference of the means in points, with its 95% interval over images, and the range over the seeds in "
+        f"parentheses. The means are over the classes of at least {numbers.LEAST_IMAGES} images. "
+        f"{tables.LEGEND}",
+        html_parts.raw(html_parts.filters(_choices(effects))),
+        _table(tables.differences(effects), "All differences"),
+        "## All means",
+        "In percent, over the same classes, mean over the seeds. On images of several labels Score-CAM stands "
+        "beside them where it was run, with one seed.",
+        _table(tables.means(numbers.averages(run)), "All means"),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def about(run: Run) -> str:
+    """Return in a paragraph of MyST what was run."""
+    record, given, effects = run.record, run.parameters, numbers.effects(run)
+    rates, seeds = (", ".join(f"{value:g}" for value in given[name]) for name in ("rates", "seeds"))
+    heads = " and ".join(effects["head"].astype(str).unique()) or "no"
+    trained = "and the upper layers of the network, fine-tuned, " if given.get("finetune") else ""
+    sizes = [f"{record[f'n_{split}']:,}" for split in ("train", "val", "test")]
+    versions = ", ".join(
+        f"{name} {record['versions'][name]}"
+        for name in ("python", "torch", "torchvision")
+        if record.get("versions", {}).get(name)
+    )
+    origin = [
+        f"code {record['git'][:10]}{' with changes' * bool(record.get('dirty'))}" if record.get("git") else "",
+        versions,
+        str(record.get("device", "")),
+        f"{duration(record['wall_s'])} of wall time" if "wall_s" in record else "",
+    ]
+    data, network = (escape.myst(given[name]) for name in ("dataset", "architecture"))
+    return (
+        f"Of {data}, {sizes[0]} images train, {sizes[1]} say when to stop and {sizes[2]} "
+        f"are evaluated. On the features of {network} {escape.myst(heads)} heads {trained}"
+        f"are trained, at the rates {escape.myst(rates)} with the seeds {escape.myst(seeds)}. "
+        f"{{doc}}`../{numbers.PAGE}` says how and why. ({escape.myst('; '.join(filter(None, origin)))}.)\n\n"
+        f"{escape.code(record['command'] + ' --data DATA', 'bash')}"
+    )
+
+
+def limits(run: Run) -> str:
+    """Return in a sentence what must be known wherever the run's numbers stand; nothing of other data sets."""
+    images = sum(run.record[f"n_{split}"] for split in ("train", "val", "test"))
+    text = LIMITS.get(run.parameters["dataset"], "").format(images=images)
+    return escape.fenced("{note}", text, ":") if text else ""
+
+
+def found(effects: pd.DataFrame) -> list[str]:
+    """Return what the differences say on images of several labels, as paragraphs and a list of MyST."""
+    rows = effects[effects["images"] == SEVERAL]
+    if rows.empty:
+        return ["No head has numbers on images of several labels: nothing was found."]
+    head, rate = numbers.reference(rows)
+    count = rows.loc[(rows["head"] == head) & (rows["rate"] == rate), "n_seeds"].max()
+    said = [
+        f"On images of several labels, for the {escape.myst(head)} head at rate {rate:g}; points, with the 95% "
+        "interval over images"
+        + (f", and in parentheses the range over {count} seeds:" if count > 1 else " (one seed):")
+    ]
+    lines = []
+    for metric in numbers.SHOWN:
+        parts = []
+        for method, other in FIRST:
+            own = rows[(rows["metric"] == metric) & (rows["method"] == method) & (rows["baseline"] == other)]
+            first = own[(own["head"] == head) & (own["rate"] == rate)]
+            if len(first):
+                row = first.iloc[0]
+                alike = (own.apply(direction, axis=1) == direction(row)).sum()
+                parts.append(
+                    f"{NAMES[method]} minus {NAMES[other]} {escape.myst(f'{number(row)} {seeds(row)}')}: "
+                    f"{tables.KINDS[judged(row)][1]}, so in {alike} of {len(own)} heads and rates"
+                )
+        if parts:
+            lines.append(f"- **{escape.prose(title(metric))}**: {'; '.join(parts)}.")
+    return [*(verdict(rows, *pair) for pair in FIRST), *said, "\n".join(lines)]
+
+
+def verdict(rows: pd.DataFrame, method: str, other: str) -> str:
+    """Return in a sentence which metrics say the same of two methods under every head and rate."""
+    own = rows[(rows["method"] == method) & (rows["baseline"] == other)]
+    kinds: dict[str, list[str]] = {}
+    for metric in numbers.SHOWN:
+        each = {judged(row) for row in own[own["metric"] == metric].to_dict("records")}
+        if each:
+            kind = "mixed" if len(each) > 1 else tables.KINDS[each.pop()][1]
+            kinds.setdefault(kind, []).append(facts.METRICS[metric].symbol or facts.METRICS[metric].title)
+    words = {"better": "better in {}", "worse": "worse in {}", "undecided": "undecided in {}"}
+    said = [form.format(escape.prose(_listed(kinds[kind]))) for kind, form in words.items() if kind in kinds]
+    mixed = escape.prose(_listed(kinds["mixed"])) if "mixed" in kinds else ""
+    first = (
+        f"Under every head and rate **{NAMES[method]} against {NAMES[other]}** is {'; '.join(said)}."
+        if said
+        else ""
+    )
+    open_ = f"Heads and rates differ on {NAMES[method]} against {NAMES[other]} in {mixed}." if mixed else ""
+    return " ".join(filter(None, (first, open_)))
+
+
+def figure(run: Run, effects: pd.DataFrame, folder: Path | None) -> str:
+    """Return the figure of the differences on images of several labels, drawn into `folder` if given."""
+    rows = effects[(effects["images"] == SEVERAL) & effects["metric"].isin(numbers.SHOWN)]
+    if rows.empty:
+        return ""
+    first, rate = numbers.reference(rows)
+    rows = rows[rows["rate"] == rate]
+    drawn = rows.assign(
+        level=rows["head"].astype(str) + " head",
+        score=pd.Categorical(rows["metric"].map(title), [title(metric) for metric in numbers.SHOWN]),
+        truth=[contrast(*pair) for pair in zip(rows["method"], rows["baseline"], strict=True)],
+    ).sort_values("score", kind="stable")
+    wanted = [contrast(*pair) for pair in tables.CONTRASTS]
+    drawn = pd.concat([drawn[drawn["truth"] == each] for each in wanted])
+    name = f"fig-effects--{escape.file_name(run.id)}"
+    if folder:
+        plots.look()
+        levels = sorted(drawn["level"].unique(), key=lambda level: level != f"{first} head")
+        plots.save(plots.correlations(drawn, levels, xlabel="points", limits=None), folder / f"{name}.png")
+        _reduce(folder / f"{name}.png")
+    caption = (
+        f"Differences on images of several labels at rate {rate:g}, in points, with 95% intervals over images; the "
+        "small marks are the lowest and the highest seed. An arrow says which way a metric is better."
+    )
+    return f"```{{figure}} {name}.png\n:name: {name}\n:alt: {caption}\n\n{caption}\n```"
+
+
+def _reduce(file: Path) -> None:
+    """Write the drawing again in as few colours as it has, a third of its bytes."""
+    with Image.open(file) as drawing:
+        small = drawing.convert("RGB").quantize(COLOURS)
+    small.save(file, optimize=True)
+
+
+def _facts(run: Run) -> list[str]:
+    """Return the sections on classes, run time and identities."""
+    classes = pd.read_csv(run.folder / "classes.csv", keep_default_na=False, dtype={"class": str})
+    enough = classes["test"] >= numbers.LEAST_IMAGES
+    named = {
+        word: ", ".join(f"{name} {count}" for name, count in part[["class", "test"]].itertuples(index=False))
+        for word, part in (("counts", classes[enough]), ("does not", classes[~enough]))
+    }
+    times = numbers.seconds(run)
+    least = times.get("cam", min(times.values(), default=1.0))
+    rows = [
+        {"method": NAMES.get(name, name), "seconds per image": f"{value:.3g}", "over CAM": f"{value / least:.2f}"}
+        for name, value in times.items()
+    ]
+    same = numbers.identities(run)
+    overlap = same.pop("overlap")
+    apart = escape.myst(", ".join(f"{name} {value:.1g}" for name, value in same.items()) or "nothing")
+    return [
+        "## Which classes count",
+        f"{enough.sum()} of {len(classes)} classes have at least {numbers.LEAST_IMAGES} evaluated images"
+        + (f": {escape.myst(named['counts'])}." if enough.any() else ".")
+        + (f" The others: {escape.myst(named['does not'])}." if not enough.all() else "")
+        + " How many classes stand behind a number depends on what the heads predict; the tables say it.",
+        "## Run time",
+        "One call with maps and scores on images of several labels; only the ratios mean anything.",
+        _table(rows, "Run time") if rows else "No method was timed.",
+        "What follows from the formulas, checked on images of two labels under every head, as shares of the "
+        f"largest value of the CAMs: two MinMax maps share a pixel by {overlap:.1g} at most"
+        + f"; forms made by gradients and by the head's weights differ by {apart} at most.",
+    ]
+
+
+def _choices(effects: pd.DataFrame) -> dict[str, Sequence[str]]:
+    rates = [f"{rate:g}" for rate in effects["rate"].unique()]
+    return {"images": effects["images"].unique(), "head": effects["head"].unique(), "rate": rates}
+
+
+def _table(rows: list[dict[str, object]], label: str) -> str:
+    if not rows:
+        return "No head predicted any label: there is no number to show."
+    return html_parts.raw(html_parts.frame(html_parts.table(rows), label))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (f" and {names[-1]}" if len(names) > 1 else names[-1])
