@@ -222,15 +222,20 @@ def rank_panels(panels: dict[str, tuple[pd.Series, Sequence[Sequence[str]]]]) ->
 
 
 def correlations(
-    found: pd.DataFrame, levels: Sequence[str], *, xlabel: str = "rank correlation", limits=(-1, 1)
+    found: pd.DataFrame,
+    levels: Sequence[str],
+    *,
+    xlabel: str = "rank correlation",
+    limits: tuple[float, float] | None = (-1, 1),
+    width: float = 2.6,
 ) -> Figure:
     """Draw numbers with their intervals: a panel per level, a row per score, a colour and a sign per truth.
 
     Columns of `found`: level, score, truth, value, low, high; see :func:`cam_utils.evaluation.ranking.agreement`.
-    Where it has seed_low and seed_high, ticks mark them: the lowest and the highest seed.
+    Where it has seed_low and seed_high, ticks mark them: the lowest and the highest seed. width: inches of a panel.
     """
     scores, truths = list(found["score"].unique()), list(found["truth"].unique())
-    size = (2.6 * len(levels), max(2.8, 0.9 + 0.36 * len(scores)))
+    size = (width * len(levels), max(2.8, 0.9 + 0.36 * len(scores)))
     figure, grid = plt.subplots(1, len(levels), figsize=size, sharey=True, squeeze=False)
     for axes, level in zip(grid[0], levels, strict=True):
         axes.axvline(0, color="0.6", lw=0.8)

@@ -6,7 +6,7 @@ from markupsafe import Markup
 from cam_utils.evaluation import bootstrap, facts, results
 
 NAMES = results.PAPER_METHODS | {"area-matched-cam": "area-matched CAM"}
-CONTRASTS = (("minmax-cam", "cam"), ("d-minmax-cam", "cam"), ("minmax-cam", "area-matched-cam"))
+CONTRASTS = (("minmax-cam", "cam"), ("minmax-cam", "area-matched-cam"), ("d-minmax-cam", "cam"))
 KINDS = {1: ("up2", "better"), 0: ("d0", "undecided"), -1: ("down2", "worse")}  # a difference's class and word
 LEGEND = (
     "Blue: better, by the whole interval and by every seed; orange: worse; grey: undecided. Arrows say which way a "

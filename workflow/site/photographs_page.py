@@ -16,7 +16,7 @@ from workflow.site import photograph_tables as tables
 from workflow.site.photograph_tables import NAMES, contrast, direction, judged, number, seeds, title
 from workflow.site.run_pages import duration, short_name
 
-FIRST = (tables.CONTRASTS[0], tables.CONTRASTS[2])  # what the sentences are about
+FIRST = tables.CONTRASTS[:2]  # what the sentences are about
 COLOURS = 64
 LIMITS = {
     "voc2012": (
@@ -103,9 +103,9 @@ def found(effects: pd.DataFrame) -> list[str]:
     head, rate = numbers.reference(rows)
     count = rows.loc[(rows["head"] == head) & (rows["rate"] == rate), "n_seeds"].max()
     said = [
-        f"On images of several labels, for the {escape.myst(head)} head at rate {rate:g}; points, with the 95% "
-        "interval over images"
-        + (f", and in parentheses the range over {count} seeds:" if count > 1 else " (one seed):")
+        f"MinMax-CAM minus each of the two, on images of several labels, for the {escape.myst(head)} head at rate "
+        f"{rate:g}, in points, with the 95% interval over images"
+        + (f" and in parentheses the range over {count} seeds:" if count > 1 else " (one seed):")
     ]
     lines = []
     for metric in numbers.SHOWN:
@@ -116,12 +116,12 @@ def found(effects: pd.DataFrame) -> list[str]:
             if len(first):
                 row = first.iloc[0]
                 alike = (own.apply(direction, axis=1) == direction(row)).sum()
-                parts.append(
-                    f"{NAMES[method]} minus {NAMES[other]} {escape.myst(f'{number(row)} {seeds(row)}')}: "
-                    f"{tables.KINDS[judged(row)][1]}, so in {alike} of {len(own)} heads and rates"
-                )
+                value = escape.myst(f"{number(row)} {seeds(row)}")
+                word = tables.KINDS[judged(row)][1]
+                parts.append(f"against {NAMES[other]} {value}, {word} ({alike} of {len(own)})")
         if parts:
             lines.append(f"- **{escape.prose(title(metric))}**: {'; '.join(parts)}.")
+    lines.append("\nThe last parentheses count the heads and rates of which the same is true.")
     return [*(verdict(rows, *pair) for pair in FIRST), *said, "\n".join(lines)]
 
 
@@ -164,7 +164,9 @@ def figure(run: Run, effects: pd.DataFrame, folder: Path | None) -> str:
     if folder:
         plots.look()
         levels = sorted(drawn["level"].unique(), key=lambda level: level != f"{first} head")
-        plots.save(plots.correlations(drawn, levels, xlabel="points", limits=None), folder / f"{name}.png")
+        plots.save(
+            plots.correlations(drawn, levels, xlabel="points", limits=None, width=2.1), folder / f"{name}.png"
+        )
         _reduce(folder / f"{name}.png")
     caption = (
         f"Differences on images of several labels at rate {rate:g}, in points, with 95% intervals over images; the "
