@@ -47,7 +47,8 @@ def write(root: Path, name: str = "photographs-msrc-squeezenet1_0", text: str | 
     pd.DataFrame({"class": classes, "train": [20, 20, 2], "test": [12, 11, 1]}).to_csv(
         folder / "classes.csv", index=False
     )
-    pd.DataFrame({"image_index": [0], "label": [0], "labels": [2]}).to_parquet(folder / "objects.parquet")
+    objects = pd.DataFrame(list(product(range(IMAGES), (0, 1))), columns=["image_index", "label"])
+    objects.assign(labels=2, area=np.linspace(0, 1, len(objects))).to_parquet(folder / "objects.parquet")
     identity = {"two_label_images": 8, "overlap": 0.0, "deviation": {text or "Grad-CAM": 1e-7}}
     known = {
         "seconds_per_image": {text or "score-cam": 9.0, "cam": 0.5},

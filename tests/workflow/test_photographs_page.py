@@ -14,7 +14,15 @@ from cam_utils.runs import read_runs
 from tests import poisoned, tiny_book
 from tests.conftest import ROOT
 from tests.workflow import photographs
-from workflow.site import fit_runs, photograph_runs, photographs_page, photographs_summary, results_page, run_pages
+from workflow.site import (
+    fit_runs,
+    photograph_reasons,
+    photograph_runs,
+    photographs_page,
+    photographs_summary,
+    results_page,
+    run_pages,
+)
 
 PAGE = f"# Photographs\n\n{tiny_book.FILLED}"
 DIGITS = ROOT / "data" / "results" / "minmax_digits.csv"
@@ -160,6 +168,16 @@ def test_the_summary_judges_every_contrast_and_compares_with_digits(run, tmp_pat
     assert "There is no data/results/minmax_digits.csv" in plain(
         photographs_summary.summary_part(tmp_path, [run])
     ).replace("`", "")
+
+
+def test_halves_of_the_objects_are_compared_with_their_difference(run):
+    rows = photograph_reasons.of_run(run)
+    assert set(rows["stratum"]) == {"area"} and set(rows["metric"]) == {*photograph_reasons.METRICS}
+    halves = rows[rows["metric"] == "energy_in_mask"].set_index("half")["value"]
+    assert halves.tolist() == pytest.approx([0.31, 0.31, 0.0])  # 0.5 - 0.2, and 0.02 more of seed 1, at any size
+    text = "\n".join(photograph_reasons.reasons_part([run]))
+    assert "size of the object: larger gives more than smaller in 0 of 1 runs, less in 0, and 1 cannot tell" in text
+    assert "+31.0 [+31.0, +31.0]" in text
 
 
 def test_without_a_run_the_page_says_so_in_one_sentence():

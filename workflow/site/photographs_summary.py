@@ -11,6 +11,7 @@ from cam_utils.runs import Run
 from workflow.site import escape, html_parts, photographs_page
 from workflow.site import photograph_runs as numbers
 from workflow.site import photograph_tables as tables
+from workflow.site.photograph_reasons import reasons_part
 from workflow.site.results_page import link
 from workflow.site.run_pages import short_name
 
@@ -40,6 +41,7 @@ def summary_part(source: Path, runs: Sequence[Run]) -> str:
         *limits,
         "## Digits and photographs",
         *beside_digits(source, rows),
+        *reasons_part(runs),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -1,0 +1,81 @@
+"""Where MinMax-CAM and CAM differ on photographs: by an object's size, by what it touches and stands beside."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cam_utils.claims.strata import STRATA, by_stratum
+from cam_utils.evaluation import bootstrap
+from cam_utils.runs import Run
+from workflow.site import html_parts
+from workflow.site import photograph_runs as numbers
+from workflow.site import photograph_tables as tables
+from workflow.site.results_page import link
+from workflow.site.run_pages import short_name
+
+METRICS = ("energy_in_mask", "energy_in_others")
+METHOD, OTHER = tables.CONTRASTS[0]
+
+
+def reasons_part(runs: Sequence[Run]) -> list[str]:
+    """Return the section that asks what kind of object makes the difference, as MyST; nothing without runs."""
+    found = [(run, rows) for run in runs if len(rows := of_run(run))]
+    if not found:
+        return []
+    every = pd.concat([rows for _, rows in found])
+    body = html_parts.table([line for run, rows in found for line in _shown(run, rows)])
+    return [
+        "## Where they differ",
+        f"{tables.contrast(METHOD, OTHER)} in points among the labels of images with several labels, cut in halves "
+        "at the median of what the object is like; the mean over labels, with 95% intervals over images. The last "
+        "column is what that property makes of the difference.",
+        "\n".join(f"- {sentence}" for sentence in findings(every)),
+        html_parts.raw(html_parts.frame(body, "Differences by what the object is like")),
+    ]
+
+
+def of_run(run: Run) -> pd.DataFrame:
+    """Return the differences in the halves of every stratum under the head and rate that are shown first."""
+    table, objects = run.table(), run.table("objects")
+    if table.empty or objects.empty:
+        return pd.DataFrame()
+    head, rate = numbers.reference(table)
+    table = table[(table["head"] == head) & (table["rate"] == rate)]
+    parts = [by_stratum(table, objects, name, METHOD, OTHER).assign(metric=name) for name in METRICS]
+    return pd.concat(parts, ignore_index=True)
+
+
+def findings(rows: pd.DataFrame) -> list[str]:
+    """Return for every metric and stratum, in a sentence, in how many runs the halves differ, and which way."""
+    said = []
+    for metric in METRICS:
+        for stratum, (what, lower, upper) in STRATA.items():
+            apart = rows[
+                (rows["metric"] == metric) & (rows["stratum"] == stratum) & (rows["half"] == "upper - lower")
+            ]
+            if apart.empty:
+                continue
+            more, less = int((apart["low"] > 0).sum()), int((apart["high"] < 0).sum())
+            open_ = len(apart) - more - less
+            said.append(
+                f"{tables.title(metric)}, {what}: {upper} gives more than {lower} in {more} of {len(apart)} runs, "
+                f"less in {less}, and {open_} cannot tell."
+            )
+    return said
+
+
+def _shown(run: Run, rows: pd.DataFrame) -> list[dict[str, object]]:
+    shown = []
+    for (metric, stratum), own in rows.groupby(["metric", "stratum"], sort=False):
+        what, lower, upper = STRATA[stratum]
+        halves = own.set_index("half")
+        line: dict[str, object] = {
+            "run": link(run, short_name(run)),
+            "metric": tables.title(metric),
+            "what": f"{what}: {lower} or {upper} (cut at {100 * own['cut'].iloc[0]:.1f}%)",
+        }
+        for half, name in (("lower", "first half"), ("upper", "second half"), ("upper - lower", "second - first")):
+            values = (100 * halves.loc[half, column] for column in ("value", "low", "high"))
+            line[name] = bootstrap.text(*values, sign=True)
+        shown.append(line | {"labels": f"{own['n_pairs'].max()}", "images": f"{own['n_images'].max()}"})
+    return shown
