@@ -5,7 +5,8 @@ import pytest
 
 
 def test_ratios_follow_from_the_seconds(monkeypatch):
-    monkeypatch.setattr(bench, "timed", lambda work, spent=iter([6.0, 2.0, 0.01]): (work(), next(spent))[1])
+    spent = iter([6.0, 2.0, 0.01])
+    monkeypatch.setattr(bench, "timed", lambda work: (work(), next(spent))[1])
     found = bench.measured("digits", images=8, rounds=1)
     assert found["ratio of one head"] == pytest.approx(30 * 6 / (2 + 30 * 0.01))
     assert found["ratio of all heads"] == pytest.approx(30 * 30 * 6 / (2 + 30 * 30 * 0.01))
