@@ -99,7 +99,7 @@ COMPARED = ("p", "p_masked", "p_complement", "average_drop_others", "energy_in_m
 def same(ours, theirs):
     assert len(ours) == len(theirs) > 0
     for name in COMPARED:
-        assert ours[name].to_numpy() == pytest.approx(theirs[name].to_numpy(), abs=2e-5, nan_ok=True), name
+        assert ours[name].to_numpy() == pytest.approx(theirs[name].to_numpy(), abs=1e-4, nan_ok=True), name
 
 
 def test_a_killed_study_goes_on_and_ends_with_the_same_tables(cell, shared, weights, tmp_path):
@@ -121,7 +121,7 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_tables(cell, shared, weig
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     assert all(file.stat().st_mtime_ns == then for file, then in kept.items()), "trained again"
     again = tmp_path / "out" / cell.name
-    pd.testing.assert_frame_equal(rows_of(again), rows_of(cell), check_exact=False, atol=2e-5)
+    pd.testing.assert_frame_equal(rows_of(again), rows_of(cell), check_exact=False, atol=1e-4)
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     assert "done before" in done.stdout
 
