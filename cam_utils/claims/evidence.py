@@ -34,8 +34,8 @@ class Claim(NamedTuple):
 class Setting:
     """What a test looks at: a run's table, or its rows of one kind of scenes and one head.
 
-    `seeds` are those of a table with the rows of several trainings, else (). Classes with fewer annotated images
-    than `least_images` are left out. With `only`, the setting answers only where this method is compared.
+    `seeds` are those of a table with the rows of several trainings, else (). With `only`, the setting answers only
+    where this method is compared.
     """
 
     run: Run
@@ -46,7 +46,6 @@ class Setting:
     head: str = ""
     rate: float | None = None  # of the training, where runs differ in it
     seeds: tuple[int, ...] = ()
-    least_images: int = 0
     only: str = ""
     resamples: int = 1000
 

@@ -60,8 +60,8 @@ def raised(settings: Sequence[Setting], metrics: Sequence[str], wanted: int) -> 
     verb = "raises" if wanted > 0 else "lowers"
     rows = []
     for heads in pairs_of_heads(settings):
-        tables = {head: setting.table for head, setting in heads.items()}
-        if not all(table["in_predicted"].any() for table in tables.values()):
+        heads = on_common_classes(heads) if heads[PLAIN].rate is not None else heads
+        if not all(setting.table["in_predicted"].any() for setting in heads.values()):
             continue
         drawn = of_both(heads)
         by_seed = [of_both(dict(zip(heads, parts, strict=True))) for parts in seed_by_seed(heads)]
@@ -72,6 +72,20 @@ def raised(settings: Sequence[Setting], metrics: Sequence[str], wanted: int) -> 
                 seeds = [each[0][0] if (each := change(one, method, metric)) else np.nan for one in by_seed]
                 rows.append(row(where(heads), part, found[0], wanted, found[1], seeds=seeds))
     return rows
+
+
+def on_common_classes(heads: Heads) -> Heads:
+    """Return the settings with the predicted pairs of the classes that count under both heads alone.
+
+    A class of few images counts for neither (:func:`cam_utils.evaluation.results.with_enough`): means over other
+    classes would not tell what the head does.
+    """
+    own = [set(setting.table.loc[setting.table["in_predicted"], "label"]) for setting in heads.values()]
+    tables = {
+        head: s.table.assign(in_predicted=s.table["in_predicted"] & s.table["label"].isin(set.intersection(*own)))
+        for head, s in heads.items()
+    }
+    return {head: replace(setting, table=tables[head]) for head, setting in heads.items()}
 
 
 def of_both(heads: Heads) -> dict:

@@ -17,7 +17,7 @@ from cam_utils.evaluation import facts, results
 from cam_utils.runs import Run
 
 CHAPTER = "photographs"
-LEAST_IMAGES = 10  # annotated images of a class, or it is left out of every mean
+LEAST_IMAGES = 10  # with pairs of a class, or it is left out of the means over such pairs
 ALL, SEVERAL = "all images", "images of several labels"
 FORMS, COMPARED = minmax.FOCUSED, ("cam", minmax.AREA)
 EFFECTS = (
@@ -55,14 +55,13 @@ class Setting(evidence.Setting):
         Every difference is of the pairs where both methods have a value.
         """
         table = self.table[self.table["in_annotated"]]
-        if not len(results.of_covered(table, self.least_images)):
+        if not len(table):
             return {}
         of_two = {pair: table[table["method"].isin(pair)] for pair in product(FORMS, COMPARED)}
         rows = evidence.together(
             {" ".join(pair): results.paired(both, minmax.TRUTH, keys=PAIR) for pair, both in of_two.items()}
         )
-        options = {"pairs": "annotated", "least_images": self.least_images, "resamples": self.resamples}
-        drawn = results.resample(rows, metrics=minmax.TRUTH, **options)
+        drawn = results.resample(rows, metrics=minmax.TRUTH, pairs="annotated", resamples=self.resamples)
         found = {}
         for form, other, metric in product(FORMS, COMPARED, minmax.TRUTH):
             names = [(f"{form} {other}:{method}", metric) for method in (form, other)]
@@ -84,8 +83,8 @@ class Setting(evidence.Setting):
         """Return every seed's predicted and annotated labels, out of its pairs."""
         if self.only:
             return []
-        flags = self.table.groupby(list(PAIR), as_index=False)[["in_predicted", "is_annotated"]].any()
-        flags = flags.rename(columns={"in_predicted": "predicted", "is_annotated": "annotated"})
+        flags = self.table.groupby(list(PAIR), as_index=False)[["predicted", "is_annotated"]].any()
+        flags = flags.rename(columns={"is_annotated": "annotated"})
         return [flags[flags["seed"] == seed] for seed in sorted(flags["seed"].unique())]
 
     def identities(self) -> list[dict]:
@@ -114,14 +113,15 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 
 
 def setting(run: Run, table: pd.DataFrame, images: str = ALL, *, only: str = "") -> Setting:
-    """Return the setting of one head and rate's rows."""
+    """Return the setting of one head and rate's rows; classes of few images are left out for all seeds alike."""
     (head, rate), dataset = _of(table), table["scenes"].iloc[0]
+    table = results.with_enough(table.assign(predicted=table["in_predicted"]), LEAST_IMAGES)
     tuned = ["fine-tuned"] if run.parameters.get("finetune") else []
     scenes = ", ".join([dataset, f"rate {rate:g}", *tuned, *([] if images == ALL else [images])])
     seeds = tuple(int(seed) for seed in sorted(table["seed"].unique()))
     return Setting(
         run, table, scenes, run.parameters.get("architecture"), minmax.means, head, rate,
-        seeds=seeds if len(seeds) > 1 else (), least_images=LEAST_IMAGES, only=only,
+        seeds=seeds if len(seeds) > 1 else (), only=only,
     )  # fmt: skip
 
 

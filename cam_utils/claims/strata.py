@@ -13,9 +13,9 @@ from cam_utils.evaluation import bootstrap
 
 # column -> what it is, and its lower and upper half
 STRATA = {
-    "area": ("size of the object", "smaller", "larger"),
-    "touching": ("share of its rim that touches other labels", "less", "more"),
-    "co_occurrence": ("how often its label stands beside another of the image in training", "rarely", "often"),
+    "area": ("object", "smaller", "larger"),
+    "touching": ("share of its rim that touches other labels", "smaller", "larger"),
+    "co_occurrence": ("share of its training images with another label of the image", "smaller", "larger"),
 }
 FITS = ["head", "rate", "seed"]
 

@@ -71,22 +71,29 @@ def paired(
     return table.assign(**known)
 
 
-def of_covered(table: pd.DataFrame, least_images: int) -> pd.DataFrame:
-    """Return the rows of the classes that are annotated in at least `least_images` images of the table.
+def with_enough(table: pd.DataFrame, least_images: int) -> pd.DataFrame:
+    """Return the table in which pairs of a class count only if `least_images` images have such pairs of it.
 
-    >>> rows = pd.DataFrame({"image_index": [0, 1, 1], "label": [0, 0, 1], "is_annotated": True})
-    >>> of_covered(rows, 2)["label"].tolist()
-    [0, 0]
+    Predicted and annotated pairs are counted apart (`in_predicted`, `in_annotated`): a class that is annotated in
+    many images may be predicted in one, which would weigh as much in a mean over classes as hundreds of another.
+
+    >>> rows = pd.DataFrame({"image_index": [0, 1, 1], "label": [0, 0, 1]})
+    >>> with_enough(rows.assign(in_predicted=True, in_annotated=True), 2)["in_predicted"].tolist()
+    [True, True, False]
     """
     if least_images <= 0 or not len(table):
         return table
-    images = _annotations(table)
-    return table[table["label"].isin(images.index[images >= least_images])]
+    counting = {}
+    for name in ("in_predicted", "in_annotated"):
+        images = table[table[name]].groupby("label")["image_index"].nunique()
+        counting[name] = table[name] & table["label"].isin(images.index[images >= least_images])
+    return table.assign(**counting)
 
 
-def covered_classes(table: pd.DataFrame, least_images: int) -> list[str]:
+def covered_classes(table: pd.DataFrame, least_images: int, *, pairs: str = "predicted") -> list[str]:
     """Return the names of the classes that `least_images` leaves in the means, in alphabetical order."""
-    return sorted(of_covered(table, least_images)["class"].unique())
+    counting = with_enough(table, least_images)
+    return sorted(counting.loc[counting[f"in_{pairs}"], "class"].unique())
 
 
 def resample(
@@ -110,7 +117,7 @@ def resample(
     harmonic: F1- and F1+ "per-class", then averaged (official code), or "of-means" of the reported columns.
     singles: images with one label count as 0 in the metrics of others ("zero", official code) or not ("skip").
     multi_only: keep only pairs of images with at least two labels.
-    least_images: leave out the classes that are annotated in fewer images of the table (:func:`covered_classes`).
+    least_images: leave out the classes whose pairs are of fewer images (:func:`with_enough`).
 
     Raises ValueError for an unknown option, a table without such pairs, or one where no class has enough images.
     """
@@ -118,12 +125,13 @@ def resample(
     check_known("average", average, ("macro", "micro", "weighted"))
     check_known("harmonic", harmonic, ("per-class", "of-means"))
     check_known("singles", singles, ("zero", "skip"))
-    kept = of_covered(table, least_images)
-    if len(table) and not len(kept):
-        most = _annotations(table).max() if table["is_annotated"].any() else 0
-        raise ValueError(f"no class is annotated in {least_images} images of the table: the most is {most}")
-    rows = kept[kept[f"in_{pairs}"] & (kept["set_size"] >= (2 if multi_only else 1))] if len(kept) else kept
+    every = table[table["set_size"] >= (2 if multi_only else 1)] if len(table) else table
+    rows = every[with_enough(every, least_images)[f"in_{pairs}"]] if len(every) else every
     if not len(rows):
+        own = every[every[f"in_{pairs}"]] if len(every) else every
+        if len(own):
+            most = own.groupby("label")["image_index"].nunique().max()
+            raise ValueError(f"no class has {pairs} pairs in {least_images} images: the most is {most}")
         raise ValueError(f"no {pairs} pairs in the table: no mean to report")
     images, classes = (np.sort(rows[name].unique()) for name in ("image_index", "label"))
     weights = 1.0

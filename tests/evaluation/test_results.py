@@ -76,25 +76,31 @@ def test_predicted_and_annotated_pairs(pairs):
     assert found.loc["average_drop", ["n_pairs", "n_images", "n_classes"]].tolist() == [5, 3, 3]
 
 
-def test_classes_with_few_annotated_images_are_left_out():
-    """By hand: class 0 has two annotated images, class 1 one (and a wrong prediction in another)."""
+def test_classes_with_few_images_are_left_out():
+    """By hand: class 0 is predicted in two images, class 1 in one, though annotated in two."""
     rows = [(0, 0, 2, 0.2, 0.4, True), (0, 1, 2, 0.9, 0.2, True), (1, 0, 1, 0.4, np.nan, True)]
-    rows += [(1, 1, 2, 0.5, 0.6, False)]
+    rows += [(2, 1, 1, 0.5, np.nan, True)]
     both = table(rows).assign(**{"class": ["zebra", "ant", "zebra", "ant"]})
+    both["in_annotated"] = True
+    both["in_predicted"] = [True, True, True, False]
     both = pd.concat([both, both.assign(method="other", average_drop=both["average_drop"] + 0.1)])  # no new image
     cam = both[both["method"] == "cam"]
-    assert value(cam, "average_drop", least_images=1) == pytest.approx((0.3 + 0.7) / 2)
+    assert value(cam, "average_drop", least_images=1) == pytest.approx((0.3 + 0.9) / 2)
     found = results.aggregate(both, least_images=2, resamples=5).set_index(["method", "metric"])
     assert found.loc[("cam", "average_drop"), "value"] == pytest.approx(0.3)
     assert found.loc[("cam", "average_drop"), ["n_pairs", "n_images", "n_classes"]].tolist() == [2, 2, 1]
     assert found.loc[("cam", "average_retention_others"), "value"] == pytest.approx(0.2)  # of 0.4 and nothing
     assert value(cam, "average_drop", least_images=2, average="micro") == pytest.approx(0.3)
+    assert value(cam, "average_drop", least_images=2, pairs="annotated") == pytest.approx((0.3 + 0.7) / 2)
     apart = results.differences(both, "cam", least_images=2, resamples=5).set_index("metric")
     assert apart.loc["average_drop", "value"] == pytest.approx(0.1)
     for least, names in enumerate([["ant", "zebra"], ["ant", "zebra"], ["zebra"], []]):
         assert results.covered_classes(both, least) == names
-    with pytest.raises(ValueError, match="no class is annotated in 3 images of the table: the most is 2"):
+    assert results.covered_classes(both, 2, pairs="annotated") == ["ant", "zebra"]
+    with pytest.raises(ValueError, match="no class has predicted pairs in 3 images: the most is 2"):
         results.aggregate(both, least_images=3)
+    with pytest.raises(ValueError, match="no predicted pairs in the table"):
+        results.aggregate(both.assign(in_predicted=False), least_images=3)
 
 
 def test_pairs_are_told_apart_by_their_keys():

@@ -24,7 +24,8 @@ def page(tmp_path):
     judged = claims.judge([])
     ledger = pd.concat([judged[judged["claim"] != "C5"], pd.DataFrame(rows)], ignore_index=True)
     parameters = {"dataset": "msrc", "architecture": "squeezenet1_0", "head": "both"}
-    run = Run(tmp_path / "photographs-msrc", {"chapter": "photographs", "parameters": parameters})
+    record = {"chapter": "photographs", "parameters": parameters, "n_train": 9, "n_val": 2, "n_test": 3}
+    run = Run(tmp_path / "photographs-msrc", record)
     return claims_part(ledger, [run])
 
 

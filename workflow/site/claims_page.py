@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from cam_utils import claims
 from cam_utils.runs import Run
-from workflow.site import escape, html_parts, run_pages
+from workflow.site import escape, html_parts, photograph_runs, photographs_page, run_pages
 from workflow.site.results_page import link
 
 # Verdict -> its mark and class: the word is always beside the symbol, colour comes third.
@@ -28,6 +28,8 @@ def claims_part(ledger: pd.DataFrame, runs: Iterable[Run]) -> str:
         chapters.setdefault(claim.chapter, {})[name] = claim
     count = "No run has been read into this build: nothing is judged." if not runs else _count(ledger)
     text = f"{count} The same rows as a file: {{download}}`claims.csv`.\n"
+    limits = dict.fromkeys(map(photographs_page.limits, filter(photograph_runs.is_one, runs.values())))
+    text += "".join(f"\n{limit}\n" for limit in limits if limit)
     for chapter in chapters:
         title = run_pages.PAPERS.get(chapter, chapter)
         summary = _summary(ledger[ledger["chapter"] == chapter], runs, chapter)

@@ -7,7 +7,7 @@ import pandas as pd
 from cam_utils.claims.strata import STRATA, by_stratum
 from cam_utils.evaluation import bootstrap
 from cam_utils.runs import Run
-from workflow.site import html_parts
+from workflow.site import escape, html_parts
 from workflow.site import photograph_runs as numbers
 from workflow.site import photograph_tables as tables
 from workflow.site.results_page import link
@@ -23,7 +23,10 @@ def reasons_part(runs: Sequence[Run]) -> list[str]:
     if not found:
         return []
     every = pd.concat([rows for _, rows in found])
-    body = html_parts.table([line for run, rows in found for line in _shown(run, rows)])
+    lines = [line for run, rows in found for line in _shown(run, rows)]
+    if len(found) == 1:  # one that says the same in every row
+        lines = [{name: cell for name, cell in line.items() if name != "run"} for line in lines]
+    body = html_parts.table(lines)
     return [
         "## Where they differ",
         f"{tables.contrast(METHOD, OTHER)} in points among the labels of images with several labels, cut in halves "
@@ -42,26 +45,22 @@ def of_run(run: Run) -> pd.DataFrame:
     head, rate = numbers.reference(table)
     table = table[(table["head"] == head) & (table["rate"] == rate)]
     parts = [by_stratum(table, objects, name, METHOD, OTHER).assign(metric=name) for name in METRICS]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).assign(run=short_name(run))
 
 
 def findings(rows: pd.DataFrame) -> list[str]:
-    """Return for every metric and stratum, in a sentence, in how many runs the halves differ, and which way."""
+    """Return in sentences which halves differ by more than chance, in which run, and by how much."""
     said = []
-    for metric in METRICS:
-        for stratum, (what, lower, upper) in STRATA.items():
-            apart = rows[
-                (rows["metric"] == metric) & (rows["stratum"] == stratum) & (rows["half"] == "upper - lower")
-            ]
-            if apart.empty:
-                continue
-            more, less = int((apart["low"] > 0).sum()), int((apart["high"] < 0).sum())
-            open_ = len(apart) - more - less
+    for (run, metric, stratum), own in rows.groupby(["run", "metric", "stratum"], sort=False):
+        what, lower, upper = STRATA[stratum]
+        value, low, high = (own.set_index("half")[name] for name in ("value", "low", "high"))
+        apart = "upper - lower"
+        if not low[apart] <= 0 <= high[apart]:
             said.append(
-                f"{tables.title(metric)}, {what}: {upper} gives more than {lower} in {more} of {len(apart)} runs, "
-                f"less in {less}, and {open_} cannot tell."
+                f"{tables.title(metric)}, {escape.prose(run)}: {100 * value['lower']:+.1f} points where the {what} "
+                f"is {lower}, {100 * value['upper']:+.1f} where it is {upper}."
             )
-    return said
+    return [*said, f"No {'other' if said else 'two'} halves can be told apart."]
 
 
 def _shown(run: Run, rows: pd.DataFrame) -> list[dict[str, object]]:

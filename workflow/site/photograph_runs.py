@@ -23,6 +23,7 @@ SHOWN = (
 ALIKE = 1e-6  # between a rate and itself in single precision
 FIT = ["head", "rate", "seed"]
 LEAST_IMAGES = photographs.LEAST_IMAGES
+EMPTY = "is_zero"  # maps that are zero everywhere have no energy and point nowhere
 RECORD = {"command": str, "n_train": int, "n_val": int, "n_test": int}
 COLUMNS = {
     "heads.csv": ("fit", "epochs", "weight_norm", "logit_std", "f1_weighted", "f1_macro"),
@@ -208,14 +209,16 @@ def _averages(folder: Path, mark: tuple) -> pd.DataFrame:
         (photographs.ALL, [table]),
         (photographs.SEVERAL, [photographs.several(table), run.table("score_cam")]),
     ):
-        for (head, rate, seed), part in (found for each in tables if len(each) for found in _fits(each)):
-            for pairs, metrics in (("predicted", SCORE_METRICS), ("annotated", pixels)):
-                options = {
-                    "pairs": pairs,
-                    "metrics": metrics,
-                    "resamples": 0,
-                    "least_images": photographs.LEAST_IMAGES,
-                }
+        # A class counts for all seeds of a head and rate, or for none.
+        enough = [
+            results.with_enough(own, LEAST_IMAGES)
+            for each in tables
+            if len(each)
+            for _, own in each.groupby(["head", "rate"], sort=False, observed=True)
+        ]
+        for (head, rate, seed), part in (found for each in enough for found in _fits(each)):
+            for pairs, metrics in (("predicted", SCORE_METRICS), ("annotated", (*pixels, EMPTY))):
+                options = {"pairs": pairs, "metrics": metrics, "resamples": 0}
                 rows += [
                     (images, head, rate, seed, method, metric, 100 * draws[0])
                     for (method, metric), (draws, _) in _drawn(part, **options).items()
@@ -227,5 +230,4 @@ def _averages(folder: Path, mark: tuple) -> pd.DataFrame:
 
 def _drawn(table: pd.DataFrame, **options) -> dict:
     """Return what `results.resample` draws, nothing where no class has enough images."""
-    kept = results.of_covered(table, options["least_images"])
-    return results.resample(table, **options) if kept[f"in_{options['pairs']}"].any() else {}
+    return results.resample(table, **options) if table[f"in_{options['pairs']}"].any() else {}

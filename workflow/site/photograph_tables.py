@@ -88,6 +88,7 @@ def means(averages: pd.DataFrame) -> list[dict[str, object]]:
         value = rows.set_index("metric")["value"]
         line = {"images": images, "head": head, "rate": f"{rate:g}", "method": NAMES.get(method, method)}
         line |= {title(name): bootstrap.text(value.get(name, float("nan"))) for name in metrics}
+        line["empty maps"] = bootstrap.text(value.get("is_zero", float("nan")))
         shown.append(line | {"seeds": f"{rows['n_seeds'].max()}"})
     return shown
 

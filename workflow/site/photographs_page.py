@@ -40,6 +40,8 @@ def page(run: Run, folder: Path | None = None) -> str:
         limits(run),
         "## What was found",
         *found(effects),
+        empty(run),
+        weak(run),
         figure(run, effects, folder),
         "## How the heads came out",
         "Mean over the seeds (least to most). Equal rates are no equal speeds: the spread of the logits over the "
@@ -48,13 +50,16 @@ def page(run: Run, folder: Path | None = None) -> str:
         *_facts(run),
         "## All differences",
         "Difference of the means in points, with its 95% interval over images, and the range over the seeds in "
-        f"parentheses. The means are over the classes of at least {numbers.LEAST_IMAGES} images. "
-        f"{tables.LEGEND}",
+        f"parentheses. A class counts if {numbers.LEAST_IMAGES} images or more have such labels of it: "
+        "predicted ones for the scores, annotated ones for energy, IoU and pointing, which compare the maps that "
+        f"both methods leave with a value. {tables.LEGEND}",
         html_parts.raw(html_parts.filters(_choices(effects))),
         _table(tables.differences(effects), "All differences"),
         "## All means",
-        "In percent, over the same classes, mean over the seeds. On images of several labels Score-CAM stands "
-        "beside them where it was run, with one seed.",
+        "In percent, over the same classes, mean over the seeds. An empty map, zero everywhere, has no energy and "
+        "points nowhere: each method's own mean leaves it out, so that two means are not always of the same "
+        "labels, as the differences above are."
+        + (" Score-CAM has one seed." if len(run.table("score_cam")) else " Score-CAM has not been run here."),
         _table(tables.means(numbers.averages(run)), "All means"),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -93,6 +98,36 @@ def limits(run: Run) -> str:
     images = sum(run.record[f"n_{split}"] for split in ("train", "val", "test"))
     text = LIMITS.get(run.parameters["dataset"], "").format(images=images)
     return escape.fenced("{note}", text, ":") if text else ""
+
+
+def empty(run: Run) -> str:
+    """Return in a sentence which methods leave maps empty on images of several labels, nothing if none does."""
+    rows = numbers.averages(run)
+    rows = rows[(rows["images"] == SEVERAL) & (rows["metric"] == numbers.EMPTY)]
+    if rows.empty:
+        return ""
+    head, rate = numbers.reference(rows)
+    own = rows[(rows["head"] == head) & (rows["rate"] == rate) & (rows["value"] >= 1)]
+    if own.empty:
+        return ""
+    shares = ", ".join(f"{tables.NAMES.get(row.method, row.method)} {row.value:.0f}%" for row in own.itertuples())
+    return (
+        f"**Empty maps.** Of the annotated labels' maps, these shares are zero everywhere: {escape.prose(shares)}. "
+        "They have no energy and point nowhere, and are left out there; in IoU and in the scores they count."
+    )
+
+
+def weak(run: Run) -> str:
+    """Return in a sentence which heads classify less than half as well as the best, nothing if none does."""
+    scores = numbers.heads(run).groupby(["head", "rate"], sort=False)["f1_weighted"].mean()
+    poor = scores[scores < scores.max() / 2]
+    if poor.empty:
+        return ""
+    named = ", ".join(f"{head} at rate {rate:g} ({100 * value:.0f}%)" for (head, rate), value in poor.items())
+    return (
+        f"**Heads that have hardly left their start.** {escape.prose(named)}: a weighted F1 below half of the best "
+        f"head's, {100 * scores.max():.0f}%. They predict few labels, and what they say of methods weighs little."
+    )
 
 
 def found(effects: pd.DataFrame) -> list[str]:

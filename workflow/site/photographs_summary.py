@@ -31,12 +31,18 @@ def summary_part(source: Path, runs: Sequence[Run]) -> str:
     limits = dict.fromkeys(photographs_page.limits(run) for run in runs)
     names = {run.id: link(run, short_name(run)) for run in runs}
     settings = " or ".join(map(escape.prose, dict.fromkeys(rows["setting"])))
-    body = html_parts.table([line | {"run": names[line["run"]]} for line in summary(rows)])
+    lines = [line | {"run": names[line["run"]]} for line in summary(rows)]
+    if len(names) == 1:  # one that says the same in every row
+        lines = [{name: cell for name, cell in line.items() if name != "run"} for line in lines]
+    body = html_parts.table(lines)
     parts = [
         "## What was found",
+        f"This build has read {len(names)} run{'s' * (len(names) > 1)} of the study: "
+        f"{escape.prose('; '.join(short_name(run) for run in runs))}. On images of several labels, for the "
+        f"{settings}:",
         "\n".join(f"- {sentence}" for sentence in findings(rows)),
-        f"Differences in points on images of several labels, for the {settings}, with 95% intervals "
-        f"over images and the range over the seeds in parentheses. {tables.LEGEND}",
+        "The same in points, with 95% intervals over images and the range over the seeds in parentheses. "
+        f"{tables.LEGEND}",
         html_parts.raw(html_parts.frame(body, "All runs on photographs")),
         *limits,
         "## Digits and photographs",
@@ -132,7 +138,7 @@ def beside_digits(source: Path, rows: pd.DataFrame) -> list[str]:
     if not shown:
         return ["No metric has been measured on both sides."]
     words = {
-        "agree": "Digits and all runs on photographs agree on the direction of MinMax-CAM minus CAM in {}.",
+        "agree": "Digits and all runs on photographs have MinMax-CAM minus CAM in the same direction in {}.",
         "disagree": "They **disagree** in {}: at least one run lies on the other side, by interval and seeds.",
         "open": "It stays open in {}: the seeds or scenes of digits differ, or a run on photographs is undecided.",
     }
@@ -149,4 +155,4 @@ def beside_digits(source: Path, rows: pd.DataFrame) -> list[str]:
 
 def _name(metric: str) -> str:
     known = facts.METRICS[metric]
-    return known.symbol or known.title
+    return f"{known.title} ({known.symbol})" if known.symbol else known.title
