@@ -200,19 +200,23 @@ def filled(builder: str, weights: str | Path | None) -> nn.Module:
     return net
 
 
+def wrong_digest(file: Path) -> str:
+    """Return what is wrong with a file whose name ends in the start of its SHA-256, nothing if that fits."""
+    expected = file.stem.rsplit("-", 1)[-1]
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    found = digest[: len(expected)]
+    return "" if found == expected else f"its SHA-256 begins with {found}, expected {expected}"
+
+
 def _published(builder: str) -> dict[str, Tensor]:
     """Return the state dict of torchvision's IMAGENET1K_V1 weights, which end their names with a hash."""
     found = torchvision.models.get_model_weights(builder)["IMAGENET1K_V1"]
     file = Path(torch.hub.get_dir()) / "checkpoints" / found.url.rsplit("/", 1)[-1]
-    expected = file.stem.rsplit("-", 1)[-1]
-    if file.is_file():  # torch checks a file only when it downloads it
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        if not digest.startswith(expected):
-            raise ValueError(
-                f"{file} is not the file that torchvision publishes (its SHA-256 begins with "
-                f"{digest[: len(expected)]}, expected {expected}): delete it, and it is downloaded again"
-            )
+    if file.is_file() and (fault := wrong_digest(file)):  # torch checks a file only when it downloads it
+        raise ValueError(
+            f"{file} is not the file that torchvision publishes ({fault}): delete it, and it is downloaded again"
+        )
     try:
         return found.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
     except OSError as error:  # URLError is one

