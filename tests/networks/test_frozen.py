@@ -56,7 +56,7 @@ def test_several_heads_share_their_views(tmp_path):
     assert parts.train.features.shape == (2, 40, 64) and parts.val.features.shape == (1, 40, 64)
     log = frozen.train_head(net, parts, replace(STAGE, augment="flip"), seed=1, **QUIET)
     assert log["epoch"].tolist() == [1, 2, 3, 4][: len(log)] and not net.training
-    assert log["val_loss"].min() < log["val_loss"].iloc[0] or len(log) == 4
+    assert log["val_loss"].min() < log["val_loss"].iloc[0]
 
 
 def test_other_stages_are_refused_or_trained_as_before():
