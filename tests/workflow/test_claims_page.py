@@ -7,7 +7,7 @@ import pytest
 
 from cam_utils import claims
 from cam_utils.runs import Run
-from workflow.site.claims_page import claims_part
+from workflow.site.claims_page import apart, apart_part, apart_sentence, claims_part
 
 ROW = {
     "claim": "C5", "chapter": "minmax_cam", "part": "MinMax has lower %ARO than CAM", "setting": "msrc, rate 0.1",
@@ -51,3 +51,82 @@ def test_a_run_of_photographs_is_a_column_of_the_chapter_that_it_answers(page):
     assert len(columns) == 3 and "photographs-msrc" in columns[2]
     assert "photographs-msrc" not in page.split("### SS-CAM: verdicts by run")[1].split("### ")[0]
     assert sum("≈ undecided" in cell for cell in line) == 6  # C5, C5' and C5'', over all runs and on this one
+
+
+def test_a_value_without_a_wanted_side_has_none():
+    none = claims.judge([])
+    rows = pd.DataFrame([ROW | {"claim": "C12", "wanted": 0}, ROW | {"claim": "C12"}])
+    part = claims_part(pd.concat([none[none["claim"] != "C12"], rows], ignore_index=True), [])
+    own = part.split("#### C12\n")[1].split("#### ")[0]
+    assert own.count("below 0<") == 1 and "above 0" not in own
+
+
+def ledger(*rows):
+    """Return a ledger of rows (claim, head, dataset, verdict)."""
+    judged = [
+        ROW | {"claim": claim, "part": f"what {claim} says", "head": head, "dataset": data, "verdict": verdict}
+        for claim, head, data, verdict in rows
+    ]
+    return pd.DataFrame(judged)
+
+
+def test_a_cell_of_a_paper_is_no_run_on_photographs():
+    printed = ledger(("C1", "linear", "digits", "holds"), ("C1", "linear", "voc2007", "fails"))
+    assert apart(printed)["kind"].tolist() == ["opposite"]
+    printed.loc[1, "runs"] = ""
+    assert apart(printed).empty
+
+
+VERDICTS = ledger(
+    ("C1", "linear", "digits", "holds"),
+    ("C1", "linear", "msrc", "undecided"),
+    ("C1", "linear", "voc2012", "holds"),  # the same: what is undecided has no say beside it
+    ("C1", "kernel-usage", "digits", "holds"),
+    ("C1", "kernel-usage", "msrc", "fails"),  # of one head only
+    ("C2", "linear", "digits", "fails"),
+    ("C2", "linear", "digits", "undecided"),
+    ("C2", "linear", "msrc", "holds"),
+    ("C2", "linear", "voc2012", "fails"),  # runs on photographs disagree
+    ("C3", "linear", "digits", "undecided"),
+    ("C3", "linear", "msrc", "holds"),
+    ("C4", "linear", "msrc", "holds"),  # of photographs only: nothing to compare
+    ("C5", "linear", "digits", "holds"),
+    ("C5", "linear", "msrc", "not run"),
+)
+
+
+def test_verdicts_on_photographs_are_told_from_those_on_digits_head_by_head():
+    found = apart(VERDICTS).set_index(["claim", "head"])["kind"].to_dict()
+    assert found == {
+        ("C1", "linear"): "same",
+        ("C1", "kernel-usage"): "opposite",
+        ("C2", "linear"): "partly",
+        ("C3", "linear"): "one side",
+    }
+    assert apart_sentence(VERDICTS) == (
+        "Of 4 tests of the paper's claims that both judge, 1 came out the same; 1 the other way round, 1 mixed "
+        "within a side, 1 decided on one side only ({ref}`the list <sec-apart>`)."
+    )
+
+
+def test_tests_that_came_out_otherwise_are_listed_with_the_verdicts_of_both_sides():
+    shown, folded = apart_part(VERDICTS).split("<details>")
+    rows = re.findall(r"<tr>(<td.*?)</tr>", shown, re.S)
+    cells = [[re.sub("<.*?>", "", cell) for cell in re.findall("<td>(.*?)</td>", row, re.S)] for row in rows]
+    assert cells == [
+        ["C1", "what C1 says", "kernel-usage", "✓ holds", "✗ fails"],
+        ["C2", "what C2 says", "linear", "✗ fails ≈ undecided", "✓ holds ✗ fails"],
+    ]
+    assert 'href="#c1"' in rows[0] and "what C3 says" in folded and "what C3 says" not in shown
+
+
+def test_without_both_sides_nothing_is_said_to_differ():
+    photographs = VERDICTS[VERDICTS["dataset"] != "digits"]
+    nothing = "No test of a claim has been judged on both digits and photographs."
+    assert apart_sentence(photographs) == nothing and apart_part(photographs) == f"{nothing}\n"
+    same = apart_part(VERDICTS[:3])
+    assert same == "Of 1 tests of the paper's claims that both judge, 1 came out the same.\n"
+
+
+def test_the_list_stands_on_the_page_above_the_claims(page):
+    assert page.index("(sec-apart)=\n## Photographs against digits") < page.index("## Claim by claim")

@@ -17,6 +17,13 @@ MARKS = {
     "undecided": ("≈", "d0"),
     "not run": ("○", "none"),
 }
+DIGITS = "digits"  # of the data sets, the one that is drawn; all others are photographs
+DECIDED = ("holds", "fails")
+APART = {  # how the verdicts on digits and on photographs go together where they are not the same
+    "opposite": "the other way round",
+    "partly": "mixed within a side",
+    "one side": "decided on one side only",
+}
 PRIMED = {1: "a control of ours", 2: "measured against pixel truth"}  # primes of a claim's id -> what the row is
 
 
@@ -35,6 +42,7 @@ def claims_part(ledger: pd.DataFrame, runs: Iterable[Run]) -> str:
         summary = _summary(ledger[ledger["chapter"] == chapter], runs, chapter)
         frame = html_parts.frame(summary, f"Verdicts on {title}, by run")
         text += f"\n### {title}: verdicts by run\n\n{html_parts.raw(frame)}"
+    text += f"\n(sec-apart)=\n## Photographs against digits\n\n{apart_part(ledger)}"
     choices = {
         "verdict": [mark_text(verdict) for verdict in MARKS if verdict in set(ledger["verdict"])],
         "dataset": sorted({str(d) for d in ledger["dataset"].dropna()} - {""}),
@@ -51,6 +59,86 @@ def claims_part(ledger: pd.DataFrame, runs: Iterable[Run]) -> str:
             text += f"\n#### {name}\n\n**Claim.** {statement}\n\n**The paper's own evidence.** {evidence}\n\n"
             text += html_parts.raw(frame)
     return text
+
+
+def apart(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return the tests that runs on digits and runs on photographs both judge: one row per claim, part and head.
+
+    Columns: claim, part, head, digits and photographs (the verdicts of that side's rows, a tuple), kind: "same" or
+    a key of APART. Undecided rows have no say where another row of their side decides.
+
+    >>> rows = pd.DataFrame({"claim": "C1", "part": "a", "head": "", "dataset": ["digits", "msrc"]})
+    >>> apart(rows.assign(verdict=["holds", "fails"], runs="a"))["kind"].item()
+    'opposite'
+    """
+    judged = ledger[(ledger["verdict"] != "not run") & (ledger["runs"] != "")]  # a paper's cells are no run
+    rows = []
+    for (claim, part, head), own in judged.groupby(["claim", "part", "head"], sort=False):
+        drawn = own["dataset"] == DIGITS
+        if drawn.any() and not drawn.all():
+            sides = {
+                "digits": tuple(own.loc[drawn, "verdict"]),
+                "photographs": tuple(own.loc[~drawn, "verdict"]),
+            }
+            rows.append({"claim": claim, "part": part, "head": head, **sides, "kind": _kind(*sides.values())})
+    return pd.DataFrame(rows, columns=["claim", "part", "head", "digits", "photographs", "kind"])
+
+
+def _kind(digits: tuple[str, ...], photographs: tuple[str, ...]) -> str:
+    ours, theirs = ({*side} & {*DECIDED} for side in (digits, photographs))
+    if len(ours) > 1 or len(theirs) > 1:
+        return "partly"
+    if ours == theirs:
+        return "same"
+    return "opposite" if ours and theirs else "one side"
+
+
+def apart_sentence(ledger: pd.DataFrame) -> str:
+    """Return in a sentence how many tests came out otherwise on photographs, with a link to the list of them."""
+    found = apart(ledger)
+    if found.empty:
+        return "No test of a claim has been judged on both digits and photographs."
+    counts = found["kind"].value_counts()
+    parts = [f"{counts[kind]} {words}" for kind, words in APART.items() if kind in counts]
+    otherwise = f"; {', '.join(parts)} ({{ref}}`the list <sec-apart>`)" if parts else ""
+    return (
+        f"Of {len(found)} tests of the paper's claims that both judge, "
+        f"{counts.get('same', 0)} came out the same{otherwise}."
+    )
+
+
+def apart_part(ledger: pd.DataFrame) -> str:
+    """Return the list of tests that came out otherwise on photographs than on digits, as MyST."""
+    found = apart(ledger)
+    text = f"{apart_sentence(ledger)}\n"
+    if (found["kind"] == "same").all():
+        return text
+    text += (
+        "\nA test is a part of a claim under one head; a cell counts its verdicts over runs, rates and scenes. The "
+        "chapter on digits trains its linear head slowly and its kernel-usage head fast, photographs have both "
+        "heads at both rates: where heads are compared, the rate may be what turns a verdict round.\n"
+    )
+    for kinds, label in ((("opposite", "partly"), "Other verdicts"), (("one side",), "Decided on one side only")):
+        own = found[found["kind"].isin(kinds)]
+        if own.empty:
+            continue
+        rows = [
+            {
+                "claim": _claim_link(row.claim),
+                "what it says": sentence(row.part),
+                "head": row.head,
+                "digits": _cell(pd.Series(row.digits)),
+                "photographs": _cell(pd.Series(row.photographs)),
+            }
+            for row in own.sort_values("kind", kind="stable").itertuples()
+        ]
+        frame = html_parts.frame(html_parts.table(rows, "summary"), label)
+        text += f"\n{html_parts.raw(html_parts.folded(label, frame) if 'one side' in kinds else frame)}"
+    return text
+
+
+def _claim_link(name: str) -> Markup:
+    return Markup('<a href="#{}">{}</a>').format(paper_id(name).lower(), name)
 
 
 def mark_text(verdict: str) -> str:
@@ -100,7 +188,7 @@ def _summary(rows: pd.DataFrame, runs: dict[str, Run], chapter: str) -> Markup:
     shown = []
     for name, own in rows.groupby("claim", sort=False):
         line = {
-            "claim": Markup('<a href="#{}">{}</a>').format(paper_id(name).lower(), name),
+            "claim": _claim_link(name),
             "all runs": _cell(own["verdict"]),
         }
         for run in (run for run in runs.values() if run.chapter in claims.SETTINGS[chapter]):
@@ -133,7 +221,7 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> list[dic
                 "part": sentence(part),
                 "reason": sentence(row["reason"]),
                 **{name: _plain(row[name]) for name in ("dataset", "network", "head", "seed", "setting")},
-                "wanted": f"{'above' if row['wanted'] > 0 else 'below'} {row['margin']:g}" if measured else "",
+                "wanted": _wanted(row) if measured else "",
                 "run": Markup(" ").join(
                     link(runs[each]) if each in runs else each for each in run_ids(row["runs"], runs)
                 ),
@@ -141,6 +229,12 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> list[dic
         )
     said = [name for name in shown[0] if any(row[name] for row in shown)]  # a column that says nothing is left out
     return [{name: row[name] for name in said} for row in shown]
+
+
+def _wanted(row: dict) -> str:
+    """Return on which side of the margin the value should lie; nothing of a count that has no side."""
+    word = {1: "above", -1: "below"}.get(row["wanted"])
+    return f"{word} {row['margin']:g}" if word else ""
 
 
 def sentence(text: str) -> Markup:

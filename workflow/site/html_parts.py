@@ -41,6 +41,17 @@ def frame(inner: Markup, label: str, **facts: str) -> Markup:
     )
 
 
+def folded(label: str, inner: Markup) -> Markup:
+    """Return `inner` behind a line that opens it.
+
+    >>> print(folded("a < b", Markup("<p>c</p>")))
+    <details><summary>a &lt; b</summary>
+    <p>c</p>
+    </details>
+    """
+    return Markup("<details><summary>{}</summary>\n{}\n</details>").format(escape.html(label), inner)
+
+
 def filters(choices: Mapping[str, Iterable[str]]) -> Markup:
     """Return the form {column: its values}; it is hidden until assets/filter.js makes it work."""
     fields = Markup()
