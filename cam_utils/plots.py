@@ -1,4 +1,4 @@
-"""The book's figures: overlays, grids of maps, heatmaps. The only importer of matplotlib and seaborn."""
+"""The book's figures: overlays, grids of maps, heatmaps, curves; :mod:`cam_utils.charts` has those of evidence."""
 
 import textwrap
 from collections.abc import Sequence
@@ -69,24 +69,26 @@ def map_grid(
     *,
     masked: Tensor | None = None,
     outlines: Sequence[Tensor | None] | None = None,
+    side: float = 1.15,
 ) -> Figure:
     """Draw one row per pair: the image, then each method's map as an overlay, or the image `masked` by it.
 
     `columns` is {method: maps [h, w] of every row}; `masked` [3, 1, 1] is the colour that a masked pixel has for
-    the network; `outlines` [h, w] (bool) draws the annotated object's edge.
+    the network; `outlines` [h, w] (bool) draws the annotated object's edge; `side` is that of a picture in inches.
     """
     rows, width = len(images), 1 + len(columns)
-    figure, grid = plt.subplots(rows, width, figsize=(1.15 * width, 1.22 * rows), squeeze=False)
+    tall = side * max((image.shape[1] / image.shape[2] for image in images), default=1)
+    figure, grid = plt.subplots(rows, width, figsize=(side * width, (tall + 0.07) * rows), squeeze=False)
     for r, (image, name) in enumerate(zip(images, names, strict=True)):
         overlay(grid[r, 0], image)
-        grid[r, 0].set_ylabel(_shown(name), fontsize=8, parse_math=False)
+        grid[r, 0].set_ylabel(shown(name), fontsize=8, parse_math=False)
         for c, (method, maps) in enumerate(columns.items(), start=1):
             if masked is None:
                 overlay(grid[r, c], image, maps[r])
             else:
                 overlay(grid[r, c], masked + (image - masked) * maps[r])
             if r == 0:
-                grid[0, c].set_title(_shown(method), parse_math=False)
+                grid[0, c].set_title(shown(method), parse_math=False)
         for axes in grid[r] if outlines is not None and outlines[r] is not None else ():
             for colour, line in (("black", 1.4), ("cyan", 0.6)):  # the dark rim shows cyan on white, also in grey
                 axes.contour(outlines[r].numpy().astype(float), levels=[0.5], colors=colour, linewidths=line)
@@ -135,28 +137,14 @@ def threshold_curves(sweep: pd.DataFrame, marks: dict[float, str], styles: dict[
     return figure
 
 
-def intervals(aggregated: pd.DataFrame, metrics: Sequence[str]) -> Figure:
-    """Draw every metric's mean in percent with its 95% interval: a panel per metric, a sign per method."""
-    if "setting" not in aggregated:
-        aggregated = aggregated.assign(setting="")
-    figure, grid = plt.subplots(1, len(metrics), figsize=(1.6 * len(metrics), 2.6), sharey=True, squeeze=False)
-    groups, settings = list(aggregated["method"].unique()), list(aggregated["setting"].unique())
-    found = aggregated.groupby(["metric", "method", "setting"]).first()
-    for axes, metric in zip(grid[0], metrics, strict=True):
-        for i, group in enumerate(groups):
-            for j, setting in enumerate(settings):
-                row = found.loc[(metric, group, setting)]
-                y = j * (len(groups) + 1) + i
-                spread = 100 * np.array([[row["value"] - row["low"]], [row["high"] - row["value"]]])
-                sign = {"fmt": MARKERS[i % len(MARKERS)], "color": f"C{i}"}
-                axes.errorbar(100 * row["value"], y, xerr=spread, ms=4, label=group, **sign)
-        axes.set(title=metric.replace("_", " "), xlabel="percent")
-        ticks = [j * (len(groups) + 1) + (len(groups) - 1) / 2 for j in range(len(settings))]
-        axes.set_yticks(ticks, settings)
-    grid[0, 0].invert_yaxis()  # shared: the first setting stands on top
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique), fontsize=8)
+def signed_row(maps: Sequence[Tensor], titles: Sequence[str], *, side: float = 1.9) -> Figure:
+    """Draw signed maps [h, w] side by side on one scale: red for, blue against."""
+    top = max(float(each.abs().max()) for each in maps)
+    figure, axes = plt.subplots(1, len(maps), figsize=(side * len(maps), side + 0.3), squeeze=False)
+    for one, values, title in zip(axes[0], maps, titles, strict=True):
+        one.imshow(values.numpy(), cmap=SIGNED_COLOURS, vmin=-top, vmax=top)
+        one.set_title(title)
+        one.set(xticks=[], yticks=[])
     return figure
 
 
@@ -165,11 +153,11 @@ def picture_row(images: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     figure, axes = plt.subplots(1, len(images), figsize=(1.3 * len(images), 1.55), squeeze=False)
     for one, image, title in zip(axes[0], images, titles, strict=True):
         overlay(one, image)
-        one.set_title("\n".join(textwrap.wrap(_shown(title), 18)), parse_math=False)
+        one.set_title("\n".join(textwrap.wrap(shown(title), 18)), parse_math=False)
     return figure
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return names of files and classes as they can be drawn, line by line."""
     return "\n".join(map(printable, text.split("\n")))
 
@@ -182,77 +170,25 @@ def outline(batch: Batch, image: int, label: int) -> Tensor | None:
     return masks[batch.objects[image] == label].any(0)
 
 
-def weight_panels(weights: dict[str, Tensor], classes: Sequence[str]) -> Figure:
-    """Draw, for every head's weights [L, K], their histogram and the labels' correlation matrix."""
-    figure, grid = plt.subplots(2, len(weights), figsize=(3.4 * len(weights), 5.2), squeeze=False)
+def weight_panels(weights: dict[str, Tensor], served: dict[str, Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Draw, for every head: how many labels each kernel serves, and the correlation of the labels' weights [L, K].
+
+    `served` is the number of labels of every kernel, [K].
+    """
+    figure, grid = plt.subplots(2, len(weights), figsize=(3.6 * len(weights), 5.6), squeeze=False)
+    most = max(max(counts) for counts in served.values())
     for column, (name, values) in zip(grid.T, weights.items(), strict=True):
-        sns.histplot(values.flatten().numpy(), bins=60, ax=column[0])
-        column[0].set(title=f"weights, {name} head", xlabel="effective weight", yscale="log")
+        counts = np.bincount(served[name], minlength=most + 1)
+        bars = column[0].bar(range(most + 1), counts, color="C0")
+        column[0].bar_label(bars, fontsize=8)
+        column[0].set(title=f"{name} head", xlabel="labels that a kernel serves", ylabel="kernels")
+        column[0].set_ylim(0, 1.15 * counts.max())
         sns.heatmap(
             pd.DataFrame(np.corrcoef(values.numpy()).round(1) + 0.0, classes, classes), ax=column[1], vmin=-1,
             vmax=1, center=0, cmap="vlag", annot=len(classes) <= 12, fmt=".1f", annot_kws={"size": 6}, square=True,
             cbar_kws={"shrink": 0.7},
         )  # fmt: skip
         column[1].set_title("correlation of labels")
-    return figure
-
-
-def rank_panels(panels: dict[str, tuple[pd.Series, Sequence[Sequence[str]]]]) -> Figure:
-    """Draw, for every metric, the methods' average ranks (1 the best, on top); bars join what no test tells apart.
-
-    `panels` is {title: (average rank of every method, groups of methods)}; see :mod:`cam_utils.evaluation.ranking`.
-    """
-    count = max(len(ranks) for ranks, _ in panels.values())
-    lines = -(-len(panels) // 2)
-    figure, grid = plt.subplots(lines, 2, figsize=(8.4, lines * (0.6 + 0.16 * count)), squeeze=False)
-    for spare in grid.flat[len(panels) :]:
-        spare.remove()
-    for axes, (title, (ranks, groups)) in zip(grid.flat, panels.items(), strict=False):
-        ranks = ranks.sort_values(kind="stable")
-        axes.plot(ranks, range(len(ranks)), "o", ms=4, color="C0")
-        top = float(ranks.iloc[-1])
-        for i, group in enumerate(groups):
-            first = list(ranks.index).index(group[0])
-            at = top + 0.09 * top * (1 + i % 4)  # bars that overlap stand beside each other
-            axes.plot([at, at], [first - 0.25, first + len(group) - 0.75], color="0.25", lw=2, clip_on=False)
-        axes.set_yticks(range(len(ranks)), ranks.index, fontsize=8)
-        axes.set(title=title, xlabel="average rank")
-        axes.invert_yaxis()
-    return figure
-
-
-def correlations(
-    found: pd.DataFrame,
-    levels: Sequence[str],
-    *,
-    xlabel: str = "rank correlation",
-    limits: tuple[float, float] | None = (-1, 1),
-    width: float = 2.6,
-) -> Figure:
-    """Draw numbers with their intervals: a panel per level, a row per score, a colour and a sign per truth.
-
-    Columns of `found`: level, score, truth, value, low, high; see :func:`cam_utils.evaluation.ranking.agreement`.
-    Where it has seed_low and seed_high, ticks mark them: the lowest and the highest seed. width: inches of a panel.
-    """
-    scores, truths = list(found["score"].unique()), list(found["truth"].unique())
-    size = (width * len(levels), max(2.8, 0.9 + 0.36 * len(scores)))
-    figure, grid = plt.subplots(1, len(levels), figsize=size, sharey=True, squeeze=False)
-    for axes, level in zip(grid[0], levels, strict=True):
-        axes.axvline(0, color="0.6", lw=0.8)
-        for i, truth in enumerate(truths):
-            chosen = (found["level"] == level) & (found["truth"] == truth)
-            rows = found[chosen].set_index("score").reindex(scores)
-            spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
-            y = np.arange(len(scores)) + 0.22 * (i - (len(truths) - 1) / 2)
-            sign = {"fmt": MARKERS[i % len(MARKERS)], "color": f"C{i}"}
-            axes.errorbar(rows["value"], y, xerr=spread, ms=4, label=truth, **sign)
-            for end in {"seed_low", "seed_high"} & set(rows):
-                axes.plot(rows[end], y, "|", color=f"C{i}", ms=7, mew=0.8)
-        axes.set_title(_shown(level), parse_math=False)
-        axes.set(xlabel=xlabel, xlim=limits)
-    grid[0, 0].set_yticks(range(len(scores)), [score.replace("_", " ") for score in scores])
-    grid[0, 0].invert_yaxis()  # shared
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 

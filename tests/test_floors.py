@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cam_utils"
 GROUND = ("pairs", "maps", "names", "files")
 FLOORS = (*GROUND, "data", "networks", "representative", "methods", "evaluation", "front", "claims")
 # Of notebooks: they may import anything, and floors take them only inside a function.
-BESIDE = ("runs", "plots", "parameters", "parameter_kinds", "parameter_rules")
+BESIDE = ("runs", "plots", "charts", "parameters", "parameter_kinds", "parameter_rules")
 HEIGHT = {name: max(0, i - len(GROUND) + 1) for i, name in enumerate(FLOORS)}
 
 
@@ -62,7 +62,7 @@ def test_hooks_and_figures_live_in_one_file_each():
             for n in [getattr(node, "module", None) or "", *(a.name for a in node.names)]
         )
     ]
-    assert hooks == ["capture.py"] and set(drawing) == {"plots.py"}
+    assert hooks == ["capture.py"] and set(drawing) == {"plots.py", "charts.py"}
 
 
 HEAVY = ("torch", "lightning", "sklearn", "pycocotools", "matplotlib", "seaborn", "captum", "pytorch_grad_cam")

@@ -28,17 +28,6 @@ def test_the_scale_of_maps_gets_lighter_with_every_step():
     assert (np.diff(steps) > 0).all() and steps[0] < 0.01 and steps[-1] > 0.8
 
 
-def test_groups_of_intervals_differ_by_marker_and_by_colour():
-    rows = [
-        {"method": f"m{i}", "metric": "x", "value": 0.5, "low": 0.4, "high": 0.7} for i in range(len(plots.MARKERS))
-    ]
-    figure = plots.intervals(pd.DataFrame(rows), ["x"])
-    bars = figure.axes[0].containers
-    assert len({bar[0].get_marker() for bar in bars}) == len({bar[0].get_color() for bar in bars}) == len(rows)
-    low, high = bars[0][2][0].get_segments()[0][:, 0]
-    assert (low, high) == pytest.approx((40, 70)), "the bar spans the interval, in percent"
-
-
 def test_curves_differ_by_marker_and_keep_their_format():
     sweep = pd.DataFrame(
         {"method": ["a", "a", "b", "b"], "threshold": [0.1, 0.2] * 2, "value": [0.1, 0.3, 0.2, 0.2]}
@@ -47,6 +36,23 @@ def test_curves_differ_by_marker_and_keep_their_format():
     assert [line.get_linestyle() for line in lines] == ["-", "--"]
     assert lines[0].get_marker() != lines[1].get_marker()
     assert list(lines[0].get_ydata()) == pytest.approx([10, 30])
+
+
+def test_a_wide_photograph_leaves_no_gap_between_the_rows():
+    wide = torch.zeros(3, 10, 30)
+    figure = plots.map_grid([wide] * 2, ["a", "b"], {"cam": [torch.zeros(10, 30)] * 2}, side=3.0)
+    assert figure.get_size_inches() == pytest.approx((6.0, 2 * (3.0 / 3 + 0.07)))
+
+
+def test_signed_maps_share_one_scale_around_zero():
+    figure = plots.signed_row([torch.tensor([[1.0, -4.0]]), torch.tensor([[0.5, 0.0]])], ["a", "b"])
+    assert {axes.images[0].get_clim() for axes in figure.axes} == {(-4.0, 4.0)}
+
+
+def test_bars_count_the_kernels_by_the_labels_that_they_serve():
+    weights = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, -2.0]])
+    figure = plots.weight_panels({"linear": weights}, {"linear": [2, 0, 2]}, ["a", "b"])
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 0, 2]
 
 
 def test_an_outline_has_a_dark_rim_below_the_light_line():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from cam_utils import plots
+from cam_utils import charts, plots
 from cam_utils.claims.photographs import SEVERAL
 from cam_utils.evaluation import facts
 from cam_utils.runs import Run
@@ -200,7 +200,7 @@ def figure(run: Run, effects: pd.DataFrame, folder: Path | None) -> str:
         plots.look()
         levels = sorted(drawn["level"].unique(), key=lambda level: level != f"{first} head")
         plots.save(
-            plots.correlations(drawn, levels, xlabel="points", limits=None, width=2.1), folder / f"{name}.png"
+            charts.forest(drawn, levels, xlabel="points", limits=None, width=2.1), folder / f"{name}.png"
         )
         _reduce(folder / f"{name}.png")
     caption = (

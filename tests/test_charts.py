@@ -1,0 +1,68 @@
+"""Figures of evidence: intervals, other people's numbers, verdicts that are told apart without colour."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from cam_utils import charts
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def row(**given):
+    usual = {"level": "x", "score": "s", "truth": "t", "value": 1.0, "low": 0.5, "high": 2.5}
+    return {**usual, **given}
+
+
+def test_a_bar_spans_its_interval_and_a_number_without_one_is_hollow():
+    found = pd.DataFrame([row(), row(score="the paper", value=3.0, low=np.nan, high=np.nan)])
+    axes = charts.forest(found, ["x"], limits=None).axes[0]
+    (bar,) = axes.containers
+    assert bar[2][0].get_segments()[0][:, 0].tolist() == [0.5, 2.5]
+    assert bar[0].get_xydata().tolist() == [[1.0, 0.0]]
+    (hollow,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
+    assert hollow.get_xydata().tolist() == [[3.0, 1.0]], "on the row of its own score"
+
+
+def test_several_numbers_of_one_row_all_show():
+    ours = [row(value=value, low=np.nan, high=np.nan) for value in (1.0, 2.0)]
+    axes = charts.forest(pd.DataFrame(ours), ["x"]).axes[0]
+    assert [1.0, 2.0] in [list(line.get_xdata()) for line in axes.lines]
+
+
+def test_groups_differ_by_marker_and_by_colour_and_panels_wrap():
+    found = pd.DataFrame([row(level=level, truth=f"t{i}") for i in range(9) for level in "xyz"])
+    figure = charts.forest(found, list("xyz"), columns=2)
+    assert len(figure.axes) == 3
+    bars = figure.axes[0].containers
+    assert len({bar[0].get_marker() for bar in bars}) == len({bar[0].get_color() for bar in bars}) == 9
+
+
+def test_the_lowest_and_the_highest_seed_are_marked():
+    axes = charts.forest(pd.DataFrame([row(seed_low=0.8, seed_high=1.3)]), ["x"]).axes[0]
+    assert {0.8, 1.3} <= {line.get_xdata()[0] for line in axes.lines if line.get_marker() == "|"}
+
+
+def test_verdicts_stand_in_their_cells_and_differ_without_colour():
+    kinds = list(charts.VERDICTS)
+    table = pd.DataFrame([[*kinds[:3], ""], ["", *kinds[3:]]], index=["C1", "C2"])
+    axes = charts.verdict_dots(table).axes[0]
+    drawn = {line.get_label(): line for line in axes.lines}
+    for name, (*_, label) in charts.VERDICTS.items():
+        (place,) = drawn[label].get_xydata().tolist()
+        assert table.iloc[int(place[1]), int(place[0])] == name
+    looks = {(line.get_marker(), line.get_fillstyle()) for line in axes.lines}
+    assert len(looks) == len(kinds)
+    assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first claim stands on top"
+
+
+def test_bars_join_methods_that_no_test_tells_apart():
+    ranks = pd.Series({"a": 1.0, "b": 1.5, "c": 3.0})
+    axes = charts.rank_panels({"m": (ranks, [["a", "b"]])}).axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [1.0, 1.5, 3.0]
+    assert axes.lines[1].get_ydata().tolist() == [-0.25, 1.25]
