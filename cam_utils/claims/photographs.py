@@ -25,13 +25,6 @@ EFFECTS = (
     "seed_high", "n_images", "n_classes", "verdict", "reason",
 )  # fmt: skip
 PAIR = ("image_index", "label", "seed")
-# heads.csv -> the names and units of the chapter's facts
-WEIGHTS = {
-    "weight_skewness": ("skewness", 1),
-    "correlation": ("mean |correlation|", 1),
-    "shared_top_10": ("shared top-10 kernels", 1),
-    "negative_weights": ("negative (%)", 100),
-}
 
 
 @dataclass(eq=False)
@@ -71,13 +64,28 @@ class Setting(evidence.Setting):
         return found
 
     def weights(self) -> list[dict]:
-        """Return the statistics of every seed's weights, out of heads.csv."""
-        file = self.run.folder / "heads.csv"
+        """Return the statistics of every seed's effective weights, computed from heads.pt once."""
+        return self._weights
+
+    @cached_property
+    def _weights(self) -> list[dict]:
+        file = self.run.folder / "heads.pt"
         if self.only or not file.is_file():
             return []
-        stored = pd.read_csv(file).set_index("fit").to_dict("index")
-        own = [stored[name] for name in self.fits if name in stored]
-        return [{name: scale * each[column] for column, (name, scale) in WEIGHTS.items()} for each in own]
+        import torch  # which the other claims do without
+
+        from cam_utils.networks import head_facts, models
+
+        stored = torch.load(file, weights_only=True)
+        if not all(name in stored for name in self.fits):
+            return []
+        found = []
+        for state in (stored[name] for name in self.fits):
+            labels, kernels = state["weight"].shape
+            head = models.HEADS[self.head](kernels, labels)
+            head.load_state_dict(state)
+            found.append(head_facts.of_weights(head.class_weights().detach()))
+        return found
 
     def predictions(self) -> list[pd.DataFrame]:
         """Return every seed's predicted and annotated labels, out of its pairs."""
@@ -94,7 +102,7 @@ class Setting(evidence.Setting):
 
     @property
     def fits(self) -> list[str]:
-        """The names of the heads in heads.csv and facts.json, seed by seed: "kernel-usage-0.1-s3"."""
+        """The names of the heads in heads.pt and facts.json, seed by seed: "kernel-usage-0.1-s3"."""
         return [f"{self.head}-{self.rate:g}-s{seed}" for seed in sorted(self.table["seed"].unique())]
 
 
@@ -167,13 +175,17 @@ def effects(run: Run) -> pd.DataFrame:
     "the method is better". Score metrics are of predicted pairs under the official protocol, pixel metrics of
     annotated ones. A difference that the run cannot tell has no row.
     """
-    rows = []
-    for whole, images in product(fits(run.table()), (ALL, SEVERAL)):
-        own = setting(run, whole if images == ALL else several(whole), images)
-        for metric, form, other in product((*facts.SCORE_METRICS, *minmax.TRUTH), FORMS, COMPARED):
-            lead = minmax.higher(metric, form, other, wanted=facts.WANTED[metric])
-            if found := minmax.difference(own, lead):
-                about = {"head": own.head, "rate": own.rate, "images": images, "metric": metric, "method": form}
-                about |= {"baseline": other, "n_classes": found[1]["n_classes"]}
-                rows += [about | tested for tested in minmax.tested(own, lead)]
-    return pd.DataFrame(rows, columns=EFFECTS).astype({"n_seeds": "Int64"})
+    every = [effects_of(run, rows, images) for rows, images in product(fits(run.table()), (ALL, SEVERAL))]
+    return pd.concat(every, ignore_index=True) if every else pd.DataFrame(columns=EFFECTS)
+
+
+def effects_of(run: Run, rows: pd.DataFrame, images: str = SEVERAL) -> pd.DataFrame:
+    """Return :func:`effects` of one head and rate alone, whose `rows` :func:`fits` yields; of `images` alone."""
+    own, found = setting(run, rows if images == ALL else several(rows), images), []
+    for metric, form, other in product((*facts.SCORE_METRICS, *minmax.TRUTH), FORMS, COMPARED):
+        lead = minmax.higher(metric, form, other, wanted=facts.WANTED[metric])
+        if measured := minmax.difference(own, lead):
+            about = {"head": own.head, "rate": own.rate, "images": images, "metric": metric, "method": form}
+            about |= {"baseline": other, "n_classes": measured[1]["n_classes"]}
+            found += [about | tested for tested in minmax.tested(own, lead)]
+    return pd.DataFrame(found, columns=EFFECTS).astype({"n_seeds": "Int64"})

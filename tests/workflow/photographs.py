@@ -55,7 +55,9 @@ def write(root: Path, name: str = "photographs-msrc-squeezenet1_0", text: str | 
         "identities": dict.fromkeys(fits, identity),
     }
     (folder / "facts.json").write_text(json.dumps(known))
-    torch.save({"linear-0.1-s0": {"weight": torch.zeros(2)}}, folder / "heads.pt")
+    drawn = torch.randn((len(fits), 3, 16), generator=torch.Generator().manual_seed(0))
+    states = {fit: {"weight": weight, "bias": torch.zeros(3)} for fit, weight in zip(fits, drawn, strict=True)}
+    torch.save(states, folder / "heads.pt")
     parameters = {"dataset": dataset, "architecture": text or "squeezenet1_0", "head": "both", "limit": text}
     record = {
         "chapter": "photographs",
