@@ -153,5 +153,7 @@ def test_statistics_of_known_heads():
     row = facts.of_heads({"a": model}, {"a": features}, labels, log).iloc[0]
     assert (row["epochs"], row["val_loss"], row["last_rate"]) == (2, 0.25, 0.05)
     assert row["weight_norm"] == pytest.approx(20**0.5)
-    assert row["shared_top_10"] == 10 and row["correlation"] == pytest.approx(1.0)
+    assert row["shared_top_10"] == row["shared_positive"] == 10 and row["correlation"] == pytest.approx(1.0)
+    assert (row["positive_mass"], row["labels_per_kernel"]) == (1, pytest.approx(3 * 20 / 64))
+    assert (row["kernels_for_one"], row["kernels_for_none"]) == (0, 44 / 64)
     assert row["f1_weighted"] == pytest.approx(2 / 3)  # one of two found, none wrong

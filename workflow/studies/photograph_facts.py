@@ -12,10 +12,22 @@ from torch.utils.data import Dataset
 from cam_utils.evaluation.regions import label_regions
 from cam_utils.methods import cams
 from cam_utils.methods.query import ask
+from cam_utils.networks import head_facts
 from cam_utils.networks.models import Classifier
 from cam_utils.pairs import pairs_of
 
 REACH = 3  # pixels between two objects that touch
+WEIGHTS = {  # columns of heads.csv -> statistics of weights, and what they are divided by
+    "weight_skewness": ("skewness", 1),
+    "positive_mass": ("positive mass (%)", 100),
+    "negative_weights": ("negative (%)", 100),
+    "correlation": ("mean |correlation|", 1),
+    "labels_per_kernel": ("labels per kernel", 1),
+    "kernels_for_one": ("kernels for one label (%)", 100),
+    "kernels_for_none": ("kernels for none (%)", 100),
+    "shared_top_10": ("shared top-10 kernels", 1),
+    "shared_positive": ("of these positive for both", 1),
+}
 
 
 def of_heads(
@@ -25,13 +37,15 @@ def of_heads(
 
     features [N, K] of every network, labels [N, L]: of the images that are evaluated. weight_norm: mean over labels
     of the norm of the effective weights; logit_std: mean over labels of the logits' standard deviation over the
-    images, by which equal nominal rates can be told from equal effective ones. correlation, shared_top_10: of two
-    labels' weights, the mean over pairs. f1_weighted, f1_macro, f2_weighted: of p > 0.5.
+    images, by which equal nominal rates can be told from equal effective ones. WEIGHTS: columns about the effective
+    weights, shares as fractions (:func:`cam_utils.networks.head_facts.of_weights`). f1_weighted,
+    f1_macro, f2_weighted: of p > 0.5.
     """
     rows, truth = [], labels.numpy() > 0
     for name, model in made.items():
         log = history[history["fit"] == name]
         weights = model.head.class_weights().detach()
+        statistics = head_facts.of_weights(weights)
         with torch.no_grad():
             logits = model.head(features[name])
         guessed = logits.numpy() > 0
@@ -46,26 +60,13 @@ def of_heads(
                 "val_loss": log["val_loss"].min(),
                 "last_rate": log["lr"].iloc[-1],
                 "weight_norm": float(weights.norm(dim=1).mean()),
-                "weight_skewness": float(((weights - weights.mean()) / weights.std()).pow(3).mean()),
-                "negative_weights": float((weights < 0).float().mean()),
-                "correlation": float(_off_diagonal(torch.corrcoef(weights)).abs().mean()),
-                "shared_top_10": _shared(weights),
+                **{column: statistics[known] / scale for column, (known, scale) in WEIGHTS.items()},
                 "logit_std": float(logits.std(0).mean()),
                 "logit_mean": float(logits.mean()),
                 **scores,
             }
         )
     return pd.DataFrame(rows)
-
-
-def _off_diagonal(square: Tensor) -> Tensor:
-    return square[~torch.eye(len(square), dtype=torch.bool)]
-
-
-def _shared(weights: Tensor, top: int = 10) -> float:
-    """Return how many of two labels' `top` strongest kernels are the same, the mean over pairs of labels."""
-    strongest = torch.zeros_like(weights).scatter_(1, weights.topk(top, dim=1).indices, 1.0)
-    return float(_off_diagonal(strongest @ strongest.T).mean())
 
 
 def of_objects(images: Dataset, train_labels: Tensor) -> pd.DataFrame:
