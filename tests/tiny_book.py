@@ -13,7 +13,7 @@ FILLED = "*The numbers of the runs are filled in here when the book is built (`m
 # Of the real pages those that every run is listed on, and those that show values from elsewhere.
 PAGES = {
     "intro": "# A book\n\nText.\n",
-    "results": f"# Results\n\n## Runs\n\n{FILLED}",
+    "results": f"# Results\n\n{FILLED}\n## Runs\n\n{FILLED}",
     "claims": f"# Claims\n\n## Runs\n\n{FILLED}",
     "citation": f"# Citation\n\n{FILLED}",
 }

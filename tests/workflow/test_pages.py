@@ -180,6 +180,29 @@ def test_heads_with_runs_of_their_own_are_not_taken_for_seeds(tmp_path):
     assert set(found["seeds"]) == {1} and set(found["runs"]) == {("linear",), ("kernel-usage",)}
 
 
+def test_rows_of_one_setting_stand_together_under_one_link_to_each_run(tmp_path):
+    for name, changed in (("a-s0", {}), ("a-s1", {"seed": 1}), ("b", {"limit": 5})):
+        fake_runs.write(tmp_path, name, **changed)
+    parts = results_page.results_part(read_runs(tmp_path)).split("\n#### ")[1:]
+    assert [re.findall(r'href="([^"]*)"', part) for part in parts] == [
+        ["../runs/a-s0.html", "../runs/a-s1.html"],
+        ["../runs/b.html"],
+    ]
+    assert parts[0].startswith("[digits]{.value}, [one \\<digit\\>]{.value}\n")
+    assert "images: 12 x 2 seeds · " in parts[0] and "images: 12 · " in parts[1]
+    heads = re.findall(r'<th scope="col">(.*?)</th>', parts[0])
+    assert heads[:5] == ["method", "metric", "ours [95%]", "paper", "ours - paper"] and "run" not in heads
+
+
+def test_what_differs_between_rows_stays_a_column(tmp_path):
+    file = fake_runs.write(tmp_path, "a") / "means.csv"
+    rows = pd.read_csv(file)
+    rows.assign(n_images=range(1, len(rows) + 1)).to_csv(file, index=False)
+    part = results_page.results_part(read_runs(tmp_path))
+    assert '<th scope="col">images</th>' in part and "images: " not in part
+    assert f"<td>{len(rows)}</td>" in part
+
+
 def test_texts_of_runs_are_escaped(tmp_path):
     fake_runs.write(tmp_path, "ss_cam-digits-s1", seed=1)
     part = results_page.results_part(read_runs(tmp_path))
@@ -189,7 +212,8 @@ def test_texts_of_runs_are_escaped(tmp_path):
 def test_without_runs_the_pages_say_so_and_every_claim_is_still_there():
     assert "No run" in results_page.results_part([])
     part = claims_part(claims.judge([]), [])
-    assert "No run" in part and part.count("○ not run</span>") == 2 * len(claims.CLAIMS)
+    on_paper = {"C7", "C14"}  # about printed cells: the paper's tables answer
+    assert "No run" in part and part.count("○ not run</span>") == 2 * len(set(claims.CLAIMS) - on_paper)
     assert all(f"\n#### {name}\n" in part for name in claims.CLAIMS)
 
 
@@ -202,11 +226,21 @@ def test_half_runs_have_no_page_and_a_run_without_its_notebook_is_an_error(tmp_p
         run_pages.run_page(run)
 
 
-def test_a_page_without_the_placeholder_is_an_error(tmp_path):
+def test_a_page_without_its_placeholders_is_an_error(tmp_path):
     (tmp_path / "page.md").write_text("# Page\n")
-    with pytest.raises(ValueError, match="has no line that reads"):
+    with pytest.raises(ValueError, match=r"page.md to have the line .* 1 time\(s\), got 0"):
         pages.fill(tmp_path / "page.md", "x")
-    assert all(len(pages.PLACEHOLDER.findall((ROOT / f"{name}.md").read_text())) == 1 for name in pages.GENERATED)
+    for name, parts in pages.GENERATED.items():
+        assert len(pages.PLACEHOLDER.findall((ROOT / f"{name}.md").read_text())) == len(parts), name
+
+
+def test_generated_parts_take_the_places_of_their_lines_in_order(tmp_path):
+    line = "*The numbers are filled in here when the book is built (`make book`).*\n"
+    (tmp_path / "page.md").write_text(f"# Page\n\n{line}\n## Next\n\n{line}")
+    with pytest.raises(ValueError, match=r"1 time\(s\), got 2"):
+        pages.fill(tmp_path / "page.md", "x")
+    pages.fill(tmp_path / "page.md", r"first \1" + "\n", "second\n")
+    assert (tmp_path / "page.md").read_text() == "# Page\n\nfirst \\1\n\n## Next\n\nsecond\n"
 
 
 def rows_of(page):

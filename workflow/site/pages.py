@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import yaml
 
 from cam_utils import claims
@@ -17,12 +20,27 @@ from workflow.site.contents import pages_of
 from workflow.site.explorer_page import explorer_part
 from workflow.site.networks_page import networks_part
 from workflow.site.photographs_summary import summary_part
+from workflow.site.results_first import first_part
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import add_to_toc, page_of, run_page
 from workflow.site.speed_page import speed_part
 
-# The line of a page that its generated part replaces.
+# A line of a page that a generated part replaces.
 PLACEHOLDER = re.compile(r"^\*The .* filled in here .*when the book is built \(`make book`\)\.\*\n", re.M)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What pages are filled from: the staged book, its runs, and sentences on runs that are not among them."""
+
+    source: Path
+    runs: Sequence[Run]
+    left_out: Sequence[str]
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """What `claims.judge` says of the runs, once for all pages."""
+        return claims.judge(self.runs)
 
 
 def stage(source: Path, runs: Iterable[Run], left_out: Sequence[str] = ()) -> None:
@@ -49,16 +67,18 @@ def stage(source: Path, runs: Iterable[Run], left_out: Sequence[str] = ()) -> No
             page.with_name(f"{page.name}.md").write_text(photographs_page.page(run, page.parent))
         elif run.id != run.chapter:
             nbformat.write(run_page(run), page.with_name(f"{page.name}.ipynb"))
+    staged = Staged(source, runs, left_out)
     for name in sorted({*GENERATED} & {*pages_of(contents)}):  # what is not listed is not built
-        fill(source / f"{name}.md", GENERATED[name](source, runs, left_out))
+        fill(source / f"{name}.md", *(part(staged) for part in GENERATED[name]))
 
 
-def fill(page: Path, text: str) -> None:
-    """Replace the line of the page that its generated part replaces; raises ValueError if it has none."""
-    filled, count = PLACEHOLDER.subn(lambda _: text, page.read_text(), count=1)
-    if not count:
-        raise ValueError(f"{page} has no line that reads: *The ... filled in here when the book is built ...*")
-    page.write_text(filled)
+def fill(page: Path, *texts: str) -> None:
+    """Replace the lines of the page that its generated parts replace; raises ValueError if it has more or fewer."""
+    given, line = page.read_text(), "*The ... filled in here when the book is built ...*"
+    if (count := len(PLACEHOLDER.findall(given))) != len(texts):
+        raise ValueError(f"expected {page} to have the line {line} {len(texts)} time(s), got {count}")
+    parts = iter(texts)
+    page.write_text(PLACEHOLDER.sub(lambda _: next(parts), given))
 
 
 def _read(file: Path) -> dict:
@@ -69,26 +89,28 @@ def _write(file: Path, content: dict) -> None:
     file.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def _claims(source: Path, runs: Sequence[Run], left_out: Sequence[str]) -> str:
-    ledger = claims.judge(runs)
-    ledger.to_csv(source / "book" / "claims.csv", index=False)
-    return claims_part(ledger, runs)
+def _claims(book: Staged) -> str:
+    book.ledger.to_csv(book.source / "book" / "claims.csv", index=False)
+    return claims_part(book.ledger, book.runs)
 
 
-def _explorer(source: Path, runs: Sequence[Run], left_out: Sequence[str]) -> str:
+def _explorer(book: Staged) -> str:
     shown = explorer.explore()
-    (source / "assets" / "explorer-data.js").write_text(explorer.script(shown))
-    explorer.picture(shown, source / "assets" / "explorer.jpg")
+    (book.source / "assets" / "explorer-data.js").write_text(explorer.script(shown))
+    explorer.picture(shown, book.source / "assets" / "explorer.jpg")
     return explorer_part(shown)
 
 
-# page -> its generated part, which may leave files in the staged book
-GENERATED: dict[str, Callable[[Path, Sequence[Run], Sequence[str]], str]] = {
-    "book/results": lambda source, runs, left_out: results_part(runs, left_out),
-    "book/claims": _claims,
-    "book/citation": lambda source, runs, left_out: citation_part(source / "CITATION.cff"),
-    "book/speed": lambda source, runs, left_out: speed_part(source),
-    "book/networks": lambda source, runs, left_out: networks_part(source),
-    photograph_runs.PAGE: lambda source, runs, left_out: summary_part(source, runs),
-    "book/explorer": _explorer,
+# page -> its generated parts, in the order of their lines; they may leave files in the staged book
+GENERATED: dict[str, Sequence[Callable[[Staged], str]]] = {
+    "book/results": (
+        lambda book: first_part(book.source, book.runs, book.ledger),
+        lambda book: results_part(book.runs, book.left_out),
+    ),
+    "book/claims": (_claims,),
+    "book/citation": (lambda book: citation_part(book.source / "CITATION.cff"),),
+    "book/speed": (lambda book: speed_part(book.source),),
+    "book/networks": (lambda book: networks_part(book.source),),
+    photograph_runs.PAGE: (lambda book: summary_part(book.source, book.runs),),
+    "book/explorer": (_explorer,),
 }

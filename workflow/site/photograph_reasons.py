@@ -45,21 +45,30 @@ def of_run(run: Run) -> pd.DataFrame:
     head, rate = numbers.reference(table)
     table = table[(table["head"] == head) & (table["rate"] == rate)]
     parts = [by_stratum(table, objects, name, METHOD, OTHER).assign(metric=name) for name in METRICS]
-    return pd.concat(parts, ignore_index=True).assign(run=short_name(run))
+    return pd.concat(parts, ignore_index=True).assign(run=run.id, name=short_name(run))
+
+
+def told_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the halves that differ by more than chance: name, metric, stratum, lower, upper (points), sign."""
+    said = []
+    for (_, metric, stratum), own in rows.groupby(["run", "metric", "stratum"], sort=False):
+        value, low, high = (own.set_index("half")[name] for name in ("value", "low", "high"))
+        apart = "upper - lower"
+        if not low[apart] <= 0 <= high[apart]:
+            sign = 1 if value[apart] > 0 else -1
+            said.append((own["name"].iloc[0], metric, stratum, 100 * value["lower"], 100 * value["upper"], sign))
+    return pd.DataFrame(said, columns=["name", "metric", "stratum", "lower", "upper", "sign"])
 
 
 def findings(rows: pd.DataFrame) -> list[str]:
     """Return in sentences which halves differ by more than chance, in which run, and by how much."""
     said = []
-    for (run, metric, stratum), own in rows.groupby(["run", "metric", "stratum"], sort=False):
-        what, lower, upper = STRATA[stratum]
-        value, low, high = (own.set_index("half")[name] for name in ("value", "low", "high"))
-        apart = "upper - lower"
-        if not low[apart] <= 0 <= high[apart]:
-            said.append(
-                f"{tables.title(metric)}, {escape.prose(run)}: {100 * value['lower']:+.1f} points where the {what} "
-                f"is {lower}, {100 * value['upper']:+.1f} where it is {upper}."
-            )
+    for row in told_apart(rows).itertuples():
+        what, lower, upper = STRATA[row.stratum]
+        said.append(
+            f"{tables.title(row.metric)}, {escape.prose(row.name)}: {row.lower:+.1f} points where the {what} "
+            f"is {lower}, {row.upper:+.1f} where it is {upper}."
+        )
     return [*said, f"No {'other' if said else 'two'} halves can be told apart."]
 
 

@@ -1,6 +1,9 @@
-"""All runs on photographs in one table, and where they and the scenes of digits say different things."""
+"""All runs on photographs in one table, and where they and the scenes of digits say different things.
 
-from collections.abc import Sequence
+The page on photographs shows it whole; results_first has it in a few sentences for the page of results.
+"""
+
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,10 +11,9 @@ import pandas as pd
 from cam_utils.claims.photographs import SEVERAL
 from cam_utils.evaluation import facts
 from cam_utils.runs import Run
-from workflow.site import escape, html_parts, photographs_page
+from workflow.site import escape, html_parts, photograph_reasons, photographs_page
 from workflow.site import photograph_runs as numbers
 from workflow.site import photograph_tables as tables
-from workflow.site.photograph_reasons import reasons_part
 from workflow.site.results_page import link
 from workflow.site.run_pages import short_name
 
@@ -20,12 +22,18 @@ DIGITS = "minmax_digits.csv"  # of data/results
 ALL_DIGITS = {"head": "linear", "schedule": "digits"}  # the study's setting that is nearest
 WORDS = {1: "higher", -1: "lower", 0: "neither"}
 CAM = tables.CONTRASTS[0]  # what both sides have measured
+FORMS = {
+    "better": "better in {}",
+    "worse": "worse in {}",
+    "undecided": "undecided in {}",
+    "mixed": "not the same in all runs in {}",
+}
 
 
 def summary_part(source: Path, runs: Sequence[Run]) -> str:
     """Return the generated part of the page on photographs, as MyST; reads the study of digits in `source`."""
     runs = [run for run in runs if numbers.is_one(run)]
-    rows = pd.concat([_of(run) for run in runs]) if runs else pd.DataFrame()
+    rows = pd.concat([differences(run) for run in runs]) if runs else pd.DataFrame()
     if rows.empty:
         return NOTHING + "\n"
     limits = dict.fromkeys(photographs_page.limits(run) for run in runs)
@@ -47,12 +55,12 @@ def summary_part(source: Path, runs: Sequence[Run]) -> str:
         *limits,
         "## Digits and photographs",
         *beside_digits(source, rows),
-        *reasons_part(runs),
+        *photograph_reasons.reasons_part(runs),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _of(run: Run) -> pd.DataFrame:
+def differences(run: Run) -> pd.DataFrame:
     """Return the run's differences on images of several labels, of the head and the rate that are shown first."""
     effects = numbers.effects(run)
     rows = effects[(effects["images"] == SEVERAL) & effects["metric"].isin(numbers.SHOWN)]
@@ -82,22 +90,29 @@ def findings(rows: pd.DataFrame) -> list[str]:
     said = []
     for method, other in tables.CONTRASTS:
         own = rows[(rows["method"] == method) & (rows["baseline"] == other)]
-        kinds: dict[str, list[str]] = {}
-        for metric in numbers.SHOWN:
-            each = [tables.judged(row) for row in own[own["metric"] == metric].to_dict("records")]
-            if each:
-                kind = tables.KINDS[each[0]][1] if len(set(each)) == 1 else "mixed"
-                counts = ", ".join(f"{each.count(k)} {tables.KINDS[k][1]}" for k in tables.KINDS if k in each)
-                name = _name(metric)
-                kinds.setdefault(kind, []).append(f"{name} ({counts})" if kind == "mixed" else name)
-        words = {"better": "better in {}", "worse": "worse in {}", "undecided": "undecided in {}",
-                 "mixed": "not the same in all runs in {}"}  # fmt: skip
-        parts = [form.format(escape.prose(", ".join(kinds[kind]))) for kind, form in words.items() if kind in kinds]
-        if parts:
+        if found := by_kind(own, numbers.SHOWN):
             count = own["run"].nunique()
             where = f"In all {count} runs" if count > 1 else "In the one run"
-            said.append(f"{where}, **{tables.contrast(method, other)}**: {'; '.join(parts)}.")
+            said.append(f"{where}, **{tables.contrast(method, other)}**: {listed(found)}.")
     return said
+
+
+def by_kind(rows: pd.DataFrame, metrics: Iterable[str], *, points: bool = False) -> dict[str, list[str]]:
+    """Return the metrics' names by what the rows of one contrast say of them, in the order of FORMS.
+
+    A metric on which the rows differ is "mixed", and its name says how many rows say what; with `points` every name
+    is followed by the difference, or its range over the rows.
+    """
+    kinds: dict[str, list[str]] = {kind: [] for kind in FORMS}
+    for metric in metrics:
+        own = rows[rows["metric"] == metric]
+        each = [tables.judged(row) for row in own.to_dict("records")]
+        if each:
+            mixed = len(set(each)) > 1
+            counts = ", ".join(f"{each.count(k)} {tables.KINDS[k][1]}" for k in tables.KINDS if k in each)
+            more = [*[points_of(own["value"])] * points, *[counts] * mixed]
+            kinds["mixed" if mixed else tables.KINDS[each[0]][1]].append(_name(metric, *more))
+    return {kind: names for kind, names in kinds.items() if names}
 
 
 def digits(file: Path) -> pd.DataFrame:
@@ -113,38 +128,57 @@ def digits(file: Path) -> pd.DataFrame:
     return found.assign(scenes=scenes)
 
 
-def beside_digits(source: Path, rows: pd.DataFrame) -> list[str]:
-    """Return the section that compares the directions of MinMax-CAM minus CAM, as MyST."""
-    file = source / "data" / "results" / DIGITS
-    if not file.is_file():
-        return [f"There is no `data/results/{DIGITS}` (`make study`): nothing to compare with."]
-    scenes = digits(file)
+def compared(scenes: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the directions of MinMax-CAM minus CAM on both sides: metric, each (of the runs), kind.
+
+    `scenes` is what :func:`digits` returns. The kind is "agree" if all scenes and runs have one direction,
+    "disagree" if a run has the other one, else "open".
+    """
     own = rows[(rows["method"] == CAM[0]) & (rows["baseline"] == CAM[1])]
-    shown, kinds = [], {"agree": [], "disagree": [], "open": []}
+    found = []
     for metric in numbers.SHOWN:
         of_digits, photos = scenes[scenes["metric"] == metric], own[own["metric"] == metric]
         if of_digits.empty or photos.empty:
             continue
-        signs = {int(row["min"] > 0) - int(row["max"] < 0) for row in of_digits.to_dict("records")}
-        sign = signs.pop() if len(signs) == 1 else 0
+        sides = {side_of(row) for row in of_digits.to_dict("records")}
+        sign = sides.pop() if len(sides) == 1 else 0
         each = [tables.direction(row) for row in photos.to_dict("records")]
         kind = "open" if not sign else "agree" if set(each) == {sign} else "disagree" if -sign in each else "open"
-        kinds[kind].append(_name(metric))
-        line = {"metric": tables.title(metric)}
-        for row in of_digits.sort_values("scenes").to_dict("records"):
-            line[f"digits, {row['scenes']}"] = f"{row['mean']:+.1f} ({row['min']:+.1f} to {row['max']:+.1f})"
-        counts = ", ".join(f"{each.count(k)} {WORDS[k]}" for k in WORDS if k in each)
-        shown.append(line | {"runs on photographs": counts, "so they": kind})
-    if not shown:
-        return ["No metric has been measured on both sides."]
+        found.append({"metric": metric, "each": each, "kind": kind})
+    return pd.DataFrame(found, columns=["metric", "each", "kind"])
+
+
+def agreement(both: pd.DataFrame) -> list[str]:
+    """Return in sentences in which metrics the two sides of :func:`compared` agree, disagree, or leave it open."""
     words = {
         "agree": "Digits and all runs on photographs have MinMax-CAM minus CAM in the same direction in {}.",
         "disagree": "They **disagree** in {}: at least one run lies on the other side, by interval and seeds.",
         "open": "It stays open in {}: the seeds or scenes of digits differ, or a run on photographs is undecided.",
     }
-    said = [form.format(escape.prose(", ".join(kinds[kind]))) for kind, form in words.items() if kinds[kind]]
+    if both.empty:
+        return ["No metric has been measured on both sides."]
+    names = {kind: ", ".join(map(_name, rows["metric"])) for kind, rows in both.groupby("kind")}
+    return [form.format(escape.prose(names[kind])) for kind, form in words.items() if kind in names]
+
+
+def beside_digits(source: Path, rows: pd.DataFrame) -> list[str]:
+    """Return the section that compares the directions of MinMax-CAM minus CAM, as MyST."""
+    file = source / "data" / "results" / DIGITS
+    if not file.is_file():
+        return [missing()]
+    scenes = digits(file)
+    both, shown = compared(scenes, rows), []
+    for row in both.to_dict("records"):
+        line = {"metric": tables.title(row["metric"])}
+        for own in scenes[scenes["metric"] == row["metric"]].sort_values("scenes").to_dict("records"):
+            line[f"digits, {own['scenes']}"] = f"{own['mean']:+.1f} ({own['min']:+.1f} to {own['max']:+.1f})"
+        counts = ", ".join(f"{row['each'].count(k)} {WORDS[k]}" for k in WORDS if k in row["each"])
+        shown.append(line | {"runs on photographs": counts, "so they": row["kind"]})
+    said = " ".join(agreement(both))
+    if not shown:
+        return [said]
     return [
-        " ".join(said),
+        said,
         "MinMax-CAM minus CAM in points. Digits: the linear head at its slow rate over all scenes, mean over the "
         "seeds and their range ({doc}`results`); photographs: how many lie higher or lower, by interval and seeds. "
         "Where a label stands alone the two maps are one, so images of one label change the size of a difference "
@@ -153,6 +187,37 @@ def beside_digits(source: Path, rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _name(metric: str) -> str:
+def missing() -> str:
+    """Return in a sentence that there is no study of digits."""
+    return f"There is no `data/results/{DIGITS}` (`make study`): nothing to compare with."
+
+
+def side_of(row) -> int:
+    """Return on which side of zero all seeds of digits lie, 0 if they differ."""
+    return int(row["min"] > 0) - int(row["max"] < 0)
+
+
+def points_of(values: pd.Series) -> str:
+    """Return the range of differences as text.
+
+    >>> points_of(pd.Series([1.0, -2.0])), points_of(pd.Series([0.52]))
+    ('-2.0 to +1.0', '+0.5')
+    """
+    low, high = f"{values.min():+.1f}", f"{values.max():+.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def listed(kinds: dict[str, list[str]]) -> str:
+    """Return what :func:`by_kind` found as a part of a sentence.
+
+    >>> listed({"better": ["IoU", "energy"], "undecided": ["pointing"]})
+    'better in IoU, energy; undecided in pointing'
+    """
+    return "; ".join(FORMS[kind].format(escape.prose(", ".join(names))) for kind, names in kinds.items())
+
+
+def _name(metric: str, *more: str) -> str:
+    """Return a metric's name with its symbol, and more about it, in parentheses."""
     known = facts.METRICS[metric]
-    return f"{known.title} ({known.symbol})" if known.symbol else known.title
+    inside = "; ".join(filter(None, [known.symbol, *more]))
+    return f"{known.title} ({inside})" if inside else known.title

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from cam_utils.evaluation import bootstrap, results
 from cam_utils.networks.facts import NETWORKS
 from cam_utils.runs import Run
-from workflow.site import escape, html_parts, photograph_runs, photographs_page, run_pages
+from workflow.site import escape, html_parts, photograph_runs, run_pages
 
 PREFIXES = {"minmax": "MinMax-CAM", "repcam": "Representative-class CAM", "sscam": "SS-CAM"}
 # Our name -> the names that the papers' tables use for it (of networks: cam_utils.networks.facts).
@@ -25,6 +25,7 @@ DATASETS = {
     "imagenet": ["ILSVRC2012"],
 }
 STEPS = (5, 15)  # percentage points from which a difference is coloured as medium, and as large
+ABOUT = ["dataset", "network", "split", "setting", "runs"]  # what the rows of one frame have in common
 KEYS = ["table", "dataset", "network", "split", "setting", "method", "metric"]
 LEGEND = Markup("""<ul class="legend">
 <li><span class="diff d0">+1.2</span> our 95% interval reaches the paper's value or range</li>
@@ -70,7 +71,7 @@ def means(runs: Iterable[Run]) -> pd.DataFrame:
         high=("high", "max"),
         n_images=("n_images", "max"),
         seeds=("seed", lambda seeds: max(1, seeds.nunique())),
-        runs=("run", tuple),
+        runs=("run", lambda ids: tuple(dict.fromkeys(ids))),  # a run of several seeds has several rows
     )
     # The order of tables, datasets and networks is the alphabet's; below that, that of the chapter.
     return grouped.reset_index().sort_values(KEYS[:5], kind="stable", ignore_index=True)[columns]
@@ -130,43 +131,52 @@ def results_part(runs: Iterable[Run], left_out: Iterable[str] = ()) -> str:
     runs = list(runs)
     found = means(runs)
     missing = "".join(f"\n{escape.myst(why)}\n" for why in left_out)
-    notes = dict.fromkeys(photographs_page.limits(run) for run in runs if photograph_runs.is_one(run))
     if found.empty:
         return f"No run has been read into this build: there are no means to show.\n{missing}"
     pages = {run.id: run for run in runs}
     names = {name: title_of(name) for name in found["table"].unique()}
     choices = {column: sorted(found[column].unique()) for column in ("dataset", "network")}
     text = html_parts.raw(html_parts.filters(choices | {"table": names.values()}) + "\n" + LEGEND) + missing
-    text += "".join(f"\n{note}\n" for note in notes)
-    for name, rows in found.groupby("table", sort=False):
-        body = html_parts.table(_shown(rows, pages))
-        frame = html_parts.frame(body, f"Ours beside {names[name]}", table=names[name])
-        text += f"\n### {escape.prose(names[name])}\n\n{html_parts.raw(frame)}"
+    for name, own in found.groupby("table", sort=False):
+        text += f"\n### {escape.prose(names[name])}\n"
+        for (dataset, network, _, setting, ids), rows in own.groupby(ABOUT, sort=False):
+            title = ", ".join(map(escape.myst, dict.fromkeys((dataset, network, setting))))
+            about, lines = _common(_shown(rows))
+            facts = {"table": names[name], "dataset": dataset, "network": network}
+            frame = html_parts.frame(html_parts.table(lines), f"Ours beside {names[name]}: {setting}", **facts)
+            links = Markup(" ").join(link(pages[each]) for each in ids)
+            line = Markup('<p class="about">{}run: {}</p>\n').format(about, links)
+            text += f"\n#### {title}\n\n{html_parts.raw(line + frame)}"
     return text
 
 
-def _shown(rows: pd.DataFrame, runs: dict[str, Run]) -> list[dict[str, str]]:
-    """Return the rows of one published table as text and HTML."""
+def _shown(rows: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the rows of one frame as text and HTML."""
     shown = []
     for row in rows.itertuples():
         low, high, where = published(row.table, row.dataset, row.network, row.split, row.method, row.metric)
         paper = "" if np.isnan(low) else f"{low:.2f}" + (f" to {high:.2f}" if high > low else "")
         shown.append(
             {
-                "dataset": row.dataset,
-                "network": row.network,
                 "method": row.method,
                 "metric": row.metric,
                 "ours [95%]": bootstrap.text(row.value, row.low, row.high),
                 "paper": paper,
                 "ours - paper": difference(row.value, row.low, row.high, low, high),
-                "setting": row.setting,
                 "images": f"{row.n_images:.0f}" + (f" x {row.seeds} seeds" if row.seeds > 1 else ""),
                 "paper's data": where,
-                "run": Markup(" ").join(link(runs[each]) for each in row.runs),
             }
         )
     return shown
+
+
+def _common(rows: list[dict[str, str]]) -> tuple[Markup, list[dict[str, str]]]:
+    """Return what all rows say alike of images and the paper's data, as a line of text, and the rows without it."""
+    alike = {name: rows[0][name] for name in ("images", "paper's data") if len({row[name] for row in rows}) == 1}
+    said = Markup().join(
+        Markup("{}: {} · ").format(name, escape.html(value)) for name, value in alike.items() if value
+    )
+    return said, [{name: cell for name, cell in row.items() if name not in alike} for row in rows]
 
 
 def difference(value: float, low: float, high: float, least: float, most: float) -> Markup:
