@@ -18,7 +18,7 @@ from cam_utils import claims
 from cam_utils.files import files_digest
 from cam_utils.runs import Run
 from workflow import ROOT
-from workflow.site import fit_runs, pages, run_pages
+from workflow.site import fit_runs, pages, run_pages, slim
 from workflow.site.contents import pages_of
 
 SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
@@ -79,6 +79,7 @@ def build(
         named = sorted(set(re.findall(rf"\b{run_pages.FOLDER}/[^/\s:]+(?=\.(?:ipynb|md):)", done.stdout)))
         cause = f" on pages of runs ({', '.join(named)})" if named else ""
         raise RuntimeError(f"the build of the book failed{cause}:\n{done.stdout}")
+    slim.slim(work / "_build" / "html")
     shutil.rmtree(html, ignore_errors=True)
     shutil.move(work / "_build" / "html", html)
     return html / "index.html"
