@@ -2,8 +2,9 @@
 
 A claim has an id (C1 to C19 and E1 to E3: MinMax-CAM, R1 to R11: representative-class CAM, S1 to S6: SS-CAM), a
 statement, what the paper's own tables say of it, and a test. The tests read what the chapters and the study of
-photographs store in their run folders (`pairs.parquet`, `facts.json`, ...) and nothing else; E1 to E3 are
-identities that we derive. The study's runs hold several seeds: a verdict on them needs every seed on its side.
+photographs store in their run folders (`pairs.parquet`, `facts.json`, ...) and nothing else, but for C7 and C14,
+which are about printed cells of the paper's tables; E1 to E3 are identities that we derive. The study's runs hold
+several seeds: a verdict on them needs every seed on its side.
 
 >>> list(CLAIMS)[:3], len(CLAIMS), CLAIMS["C5"].chapter
 (['C1', 'C2', 'C3'], 39, 'minmax_cam')
@@ -40,11 +41,12 @@ def judge(runs: Sequence[Run]) -> pd.DataFrame:
     """Return every tested difference of every claim on these runs: one row per claim, part and setting.
 
     Columns (COLUMNS): `value` with its 95% interval `low` to `high` (NaN for an exact number) in `unit` ("points",
-    "%", "correlation", "number"); the value should lie above (`wanted` = +1) or below (-1) `margin`. Where a run
-    has several trainings the value is of all together: `n_seeds` says how many they are, with the range `seed_low`
-    to `seed_high` of their own values. `verdict`: "holds" or "fails" if the whole interval and every seed lie on
-    one side of the margin, "undecided" if not or for a mean over fewer than 10 images, "not run" (with the
-    `reason`) for a claim that none of the runs can answer. `runs`: their ids. A primed claim such as S1' is a
+    "%", "correlation", "number"); the value should lie above (`wanted` = +1) or below (-1) `margin`. A count that
+    has no such side (0) has a verdict that the `reason` explains. Where a run has several trainings the value is
+    of all together: `n_seeds` says how many they are, with the range `seed_low` to `seed_high` of their own values.
+    `verdict`: "holds" or "fails" if the whole interval and every seed lie on one side of the margin, "undecided" if
+    not or for a mean over fewer than 10 images, "not run" (with the `reason`) for a claim that none of the runs can
+    answer. `runs`: their ids, none where the paper's own tables answer. A primed claim such as S1' is a
     control of ours beside the paper's claim S1, C5'' compares with pixel truth. Other notebooks' runs are passed
     over.
     """

@@ -130,3 +130,9 @@ def test_without_both_sides_nothing_is_said_to_differ():
 
 def test_the_list_stands_on_the_page_above_the_claims(page):
     assert page.index("(sec-apart)=\n## Photographs against digits") < page.index("## Claim by claim")
+
+
+def test_a_row_without_a_run_names_the_papers_tables(page):
+    own = page.split("#### C14\n")[1].split("#### ")[0]
+    assert own.count("<td>the paper&#39;s tables</td>") == own.count("<td>the paper&#39;s Table 3</td>") == 2
+    assert "the paper&#39;s tables" not in page.split("#### C13\n")[1].split("#### ")[0]  # not run

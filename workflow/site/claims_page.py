@@ -33,7 +33,9 @@ def claims_part(ledger: pd.DataFrame, runs: Iterable[Run]) -> str:
     chapters: dict[str, dict] = {}
     for name, claim in claims.CLAIMS.items():
         chapters.setdefault(claim.chapter, {})[name] = claim
-    count = "No run has been read into this build: nothing is judged." if not runs else _count(ledger)
+    count = (
+        "No run has been read into this build: nothing is judged but printed cells." if not runs else _count(ledger)
+    )
     text = f"{count} The same rows as a file: {{download}}`claims.csv`.\n"
     limits = dict.fromkeys(map(photographs_page.limits, filter(photograph_runs.is_one, runs.values())))
     text += "".join(f"\n{limit}\n" for limit in limits if limit)
@@ -224,7 +226,8 @@ def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> list[dic
                 "wanted": _wanted(row) if measured else "",
                 "run": Markup(" ").join(
                     link(runs[each]) if each in runs else each for each in run_ids(row["runs"], runs)
-                ),
+                )
+                or ("the paper's tables" if measured else ""),
             }
         )
     said = [name for name in shown[0] if any(row[name] for row in shown)]  # a column that says nothing is left out
