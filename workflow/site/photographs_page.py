@@ -199,9 +199,7 @@ def figure(run: Run, effects: pd.DataFrame, folder: Path | None) -> str:
     if folder:
         plots.look()
         levels = sorted(drawn["level"].unique(), key=lambda level: level != f"{first} head")
-        plots.save(
-            charts.forest(drawn, levels, xlabel="points", limits=None, width=2.1), folder / f"{name}.png"
-        )
+        plots.save(charts.forest(drawn, levels, xlabel="points", limits=None, width=2.1), folder / f"{name}.png")
         _reduce(folder / f"{name}.png")
     caption = (
         f"Differences on images of several labels at rate {rate:g}, in points, with 95% intervals over images; the "
