@@ -1,13 +1,14 @@
 """Claims of MinMax-CAM about one network's maps (C1 to C10, C13 to C17) and the identities E1 to E3."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from cam_utils.claims import printed
 from cam_utils.claims.evidence import Claim, Setting, row
+from cam_utils.claims.truth import TRUTH, of_pixels
 from cam_utils.evaluation import facts, results
 from cam_utils.runs import Run
 
@@ -18,19 +19,29 @@ SHORT = {**results.PAPER_METHODS, "minmax-cam": "MinMax", "d-minmax-cam": "D-Min
 SLOW, SLOWER = "score-cam", 32.0  # 16 hours and half an hour
 LITERATURE = ("cam", "grad-cam++", SLOW)
 DIFFUSE, FOCUSED = ("grad-cam++", SLOW), ("minmax-cam", "d-minmax-cam")
+COMPARED = ("cam", AREA)  # with the MinMax forms, by annotated pixels
+PAIR = ("image_index", "label", "set_size")
 EQUAL = 1e-4  # E1: float error of two forwards of the same image, as fractions
 ROUNDED = 1.1e-4  # what the difference of two numbers can be that a study stores with four decimals
 DISJOINT = 1e-5  # E2: share of the largest raw CAM below which a pixel counts as empty
 IDENTICAL = 1e-3  # E3: float error of a map made by a gradient, as a share of the largest value
-TRUTH = ("energy_in_mask", "energy_in_others", "iou_0.3", "pointing_mask")  # of annotated pairs
 SIMILAR = 2.0  # points; ours, where the paper says "similar" and names no number
 Names = str | Sequence[str]  # one method or several
+
+
+class Network(Setting):
+    """The rows of one kind of scenes and one head."""
+
+    @cached_property
+    def truth(self) -> dict:
+        """The MinMax forms minus CAM and area-matched CAM against pixel truth."""
+        return of_pixels(self.table, FOCUSED, COMPARED, keys=PAIR, resamples=self.resamples)
 
 
 def settings(runs: Sequence[Run]) -> list[Setting]:
     """Return one setting per network: a run's rows of one kind of scenes and one head, in the table's order."""
     return [
-        Setting(run, rows, scenes, run.parameters.get("architecture"), means, head)
+        Network(run, rows, scenes, run.parameters.get("architecture"), means, head)
         for run in runs
         if len(table := run.table())
         for (scenes, head), rows in table.groupby(["scenes", "head"], sort=False)

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
 from cam_utils.claims import evidence, minmax
+from cam_utils.claims.truth import TRUTH, of_pixels
 from cam_utils.evaluation import facts, results
 from cam_utils.runs import Run
 
 CHAPTER = "photographs"
 LEAST_IMAGES = 10  # with pairs of a class, or it is left out of the means over such pairs
 ALL, SEVERAL = "all images", "images of several labels"
-FORMS, COMPARED = minmax.FOCUSED, ("cam", minmax.AREA)
+FORMS, COMPARED = minmax.FOCUSED, minmax.COMPARED
 EFFECTS = (
     "head", "rate", "images", "metric", "method", "baseline", "value", "low", "high", "n_seeds", "seed_low",
     "seed_high", "n_images", "n_classes", "verdict", "reason",
@@ -43,25 +43,8 @@ class Setting(evidence.Setting):
 
     @cached_property
     def truth(self) -> dict:
-        """The MinMax forms minus CAM and area-matched CAM against pixel truth, on annotated pairs.
-
-        Every difference is of the pairs where both methods have a value.
-        """
-        table = self.table[self.table["in_annotated"]]
-        if not len(table):
-            return {}
-        of_two = {pair: table[table["method"].isin(pair)] for pair in product(FORMS, COMPARED)}
-        rows = evidence.together(
-            {" ".join(pair): results.paired(both, minmax.TRUTH, keys=PAIR) for pair, both in of_two.items()}
-        )
-        drawn = results.resample(rows, metrics=minmax.TRUTH, pairs="annotated", resamples=self.resamples)
-        found = {}
-        for form, other, metric in product(FORMS, COMPARED, minmax.TRUTH):
-            names = [(f"{form} {other}:{method}", metric) for method in (form, other)]
-            if all(name in drawn and np.isfinite(drawn[name][0][0]) for name in names):
-                (ours, counts), (theirs, _) = (drawn[name] for name in names)
-                found[form, other, metric] = ours - theirs, counts
-        return found
+        """The MinMax forms minus CAM and area-matched CAM against pixel truth."""
+        return of_pixels(self.table, FORMS, COMPARED, keys=PAIR, resamples=self.resamples)
 
     def weights(self) -> list[dict]:
         """Return the statistics of every seed's effective weights, computed from heads.pt once."""
@@ -182,7 +165,7 @@ def effects(run: Run) -> pd.DataFrame:
 def effects_of(run: Run, rows: pd.DataFrame, images: str = SEVERAL) -> pd.DataFrame:
     """Return :func:`effects` of one head and rate alone, whose `rows` :func:`fits` yields; of `images` alone."""
     own, found = setting(run, rows if images == ALL else several(rows), images), []
-    for metric, form, other in product((*facts.SCORE_METRICS, *minmax.TRUTH), FORMS, COMPARED):
+    for metric, form, other in product((*facts.SCORE_METRICS, *TRUTH), FORMS, COMPARED):
         lead = minmax.higher(metric, form, other, wanted=facts.WANTED[metric])
         if measured := minmax.difference(own, lead):
             about = {"head": own.head, "rate": own.rate, "images": images, "metric": metric, "method": form}
