@@ -70,7 +70,7 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
         Stage(80, 0.01, unfrozen=0.6, plateau=3, early_stop=20),
     ),
     "digits": _digits(),
-    "digits-kernel-usage": _digits(head_lr=0.08),  # ten times the rate, as in the paper's two head rates
+    "digits-kernel-usage": _digits(head_lr=0.08),  # ten times the rate: dev-kernel-usage-rate-digits
     "digits-softmax": _digits(loss="softmax"),
     # ACoL starts from the trained trunk: from random weights branch A stays at chance, while branch B learns to
     # read the class off the hole that the class's own map erased.

@@ -37,7 +37,7 @@ def test_heads_are_compared_at_equal_rates_and_at_the_papers_own(tmp_path):
     stored = states()
     stored["kernel-usage-1-s2"]["weight"] = -stored["kernel-usage-1-s2"]["weight"].abs()  # of a seed, all negative
     judged = claims.judge([study(tmp_path / "a", two_heads(), heads=stored)])
-    recipe = "msrc, the paper's rates 0.1 (linear) and 1 (kernel-usage)"
+    recipe = "msrc, rates 0.1 (linear) and 1 (kernel-usage)"
     found = of(judged, "C11").loc["the kernel-usage head raises %IC of MinMax"].set_index("setting")
     assert found["value"].to_dict() == pytest.approx({"msrc, rate 0.1": 10, "msrc, rate 1": 20, recipe: 20})
     assert set(found["head"]) == {"both"} and set(found["n_seeds"]) == {3}
@@ -67,7 +67,7 @@ def test_without_a_heads_weights_nothing_is_said_of_them(tmp_path):
     del stored["linear-1-s2"]
     judged = claims.judge([study(tmp_path / "a", two_heads(), heads=stored)])
     assert set(judged.loc[judged["claim"] == "C19", "setting"]) == {
-        "msrc, rate 0.1", "msrc, the paper's rates 0.1 (linear) and 1 (kernel-usage)",
+        "msrc, rate 0.1", "msrc, rates 0.1 (linear) and 1 (kernel-usage)",
     }  # fmt: skip
     assert set(of(claims.judge([study(tmp_path / "b", two_heads())]), "C19")["verdict"]) == {"not run"}
 
