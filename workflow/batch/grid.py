@@ -29,8 +29,9 @@ BLOCK = ("chapter", "notebook", "parameters", "over", "exclude", "overrides", "t
 # stand in the notebook. Evaluations are kept by themselves (`runs.evaluations`), and depend on less.
 INPUTS = (
     *("cam_utils", "data/paper_tables", "data/checkpoints", "requirements.lock"),
-    # The measured tables that chapters read.
+    # What chapters read: measured tables, stored runs, the project's photographs.
     *("data/results/sscam_imagenet.csv", "data/results/sscam_imagenet.json", "data/results/repcam_digits.csv"),
+    *("data/results/runs", "data/photos"),
 )
 TRAINER = {  # `training` of a block: what Lightning's trainer is given
     "devices": whole(1, 1024),
