@@ -14,7 +14,7 @@ from cam_utils.pairs import Pairs, pairs_of
 from workflow.studies import ablation_choices, ablations
 from workflow.studies import ablation_parts as parts
 
-LINE = ablation_choices.Choice("dev-x", "turned", None)
+LINE = ablation_choices.Choice("dev-fitting", "turned", None)
 
 
 def test_the_order_of_rectifying_on_two_labels_and_two_kernels():

@@ -35,6 +35,7 @@ from workflow.studies.ablation_parts import (
 )
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]  # ours, and under the alternative
+AS_GIVEN = replace(schedules.frozen(0.1), augment="none")
 LINEAR, USAGE = "linear, rate 0.1", "kernel usage, rate 1"
 
 
@@ -69,13 +70,20 @@ def _staged(**changes: object) -> Callable[[Photographs, int], Tables]:
     return _retrained(lambda bench, seed: {"stage": replace(schedules.frozen(0.1), **changes)})
 
 
+@cache
+def _as_given(bench: Photographs, seed: int) -> pd.DataFrame:
+    """Return the pairs of a head trained on the images as given, not mirrored: half the features to compute."""
+    return bench.trained(seed, AS_GIVEN)
+
+
+def _on_other_images(change: Callable[[Photographs, int], dict]) -> Callable[[Photographs, int], Tables]:
+    """Return the tables of heads trained and evaluated on our images and on others, both as given."""
+    return lambda bench, seed: (_as_given(bench, seed), bench.trained(seed, AS_GIVEN, **change(bench, seed)))
+
+
 def _remade(**options: object) -> Callable[[Photographs, int], Tables]:
-    """Return the tables of a head trained and evaluated on images that are loaded otherwise."""
-
-    def change(bench: Photographs, _seed: int) -> dict:
-        return {"load": _parts(bench, tuple(sorted(options.items())))}
-
-    return _retrained(change)
+    """Return the tables for images that are loaded otherwise."""
+    return _on_other_images(lambda bench, _seed: {"load": _parts(bench, tuple(sorted(options.items())))})
 
 
 @cache
@@ -111,7 +119,7 @@ def _stopped_by_test(bench: Photographs, _seed: int) -> dict:
 
 def _augmented(bench: Photographs, seed: int) -> dict:
     """Return views of the notebooks' augmentation, one of several draws in every epoch."""
-    stage, model = replace(schedules.frozen(0.1), augment="none"), bench.fresh(seed)
+    stage, model = AS_GIVEN, bench.fresh(seed)
     draws = []
     for draw in range(DRAWS):
         load = bench.remade(lambda split, draw=draw: Augmented(data.load(DATASET, split, root=bench.root), draw))
@@ -162,10 +170,6 @@ def _score_cam(alpha: Callable) -> Callable[[Digits, int], Tables]:
     return tables
 
 
-def _trained_digits(**changes: object) -> Callable[[Digits, int], Tables]:
-    return lambda bench, _seed: (bench.evaluated(), bench.evaluated(model=bench.trained(**changes)))
-
-
 _digits = partial(Choice, digits=True, head="linear")
 _score = partial(_digits, method="score-cam")
 CHOICES = (
@@ -185,17 +189,12 @@ CHOICES = (
     Choice("dev-learning-rates", "trained at 0.002 for 80 epochs",
            _retrained(lambda bench, seed: {"stage": Stage(80, 0.002, unfrozen=0.0, augment="flip")})),
     Choice("dev-plateau", "80 epochs without the rule", _staged(epochs=80, plateau=None, early_stop=None)),
-    Choice("dev-plateau", "up to 120 epochs with it", _staged(epochs=120)),
     Choice("dev-stopping-images", "stopped by the evaluated images", _retrained(_stopped_by_test)),
     Choice("dev-kernel-usage-softmax", r"softmax of $\lvert W\rvert$", _absolute, head=USAGE),
-    Choice("dev-frozen-views", "as given alone", _staged(augment="none")),
+    Choice("dev-frozen-views", "as given alone", lambda bench, seed: (bench.stored(seed), _as_given(bench, seed))),
     Choice("dev-fitting", "cropped", _remade(resize="crop")),
-    Choice("dev-interpolation", "nearest neighbour",
-           _retrained(lambda bench, seed: {"load": _nearest(bench)})),
-    Choice("dev-preprocessing", "by torchvision's numbers", _retrained(_normalised)),
+    Choice("dev-interpolation", "nearest neighbour", _on_other_images(lambda bench, _: {"load": _nearest(bench)})),
+    Choice("dev-preprocessing", "by torchvision's numbers", _on_other_images(_normalised)),
     Choice("dev-input-size", "at 320 pixels", _remade(size=320)),
     Choice("dev-frozen-views", f"the code's augmentation in {DRAWS} draws", _retrained(_augmented)),
-    _digits("dev-augmentation", "with flips and the code's colours", _trained_digits(augment="photo")),
-    _digits("dev-optimiser-digits", "SGD at 0.1, no decay",
-            _trained_digits(optimizer="sgd", lr=0.1, weight_decay=0.0)),
 )  # fmt: skip

@@ -3,7 +3,7 @@
     python -m workflow.studies.ablations --data DATA
 
 DATA holds the VOC 2012 sample (VOCdevkit/VOC2012). Writes data/results/minmax_ablations.csv after every choice and
-minmax_ablations.json, and prints the sentences of book/deviations.md. What is in the table is not measured again
+minmax_ablations.json, then the sentences of book/deviations.md. What is in the table is not measured again
 without --again. A row is of the difference between a method and CAM on images of several annotated labels ("ours"
 and under the alternative), or of what the alternative changes ("<alternative> minus ours"): fractions, the mean
 over classes and seeds with its paired 95% interval over images.
@@ -18,18 +18,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cam_utils import files, runs
+from cam_utils import runs
 from cam_utils.claims.photographs import LEAST_IMAGES
 from cam_utils.evaluation import results
-from cam_utils.evaluation.bootstrap import interval, percent
-from cam_utils.evaluation.facts import METRICS as KNOWN
+from cam_utils.evaluation.bootstrap import interval
+from workflow.studies import ablation_page
 from workflow.studies.ablation_choices import CHOICES, Choice
+from workflow.studies.ablation_page import BASELINE, OURS, TABLE
 from workflow.studies.ablation_parts import NETWORK, SEEDS, Digits, Photographs
 
-TABLE = files.DATA / "results" / "minmax_ablations.csv"
 METRICS = ("average_drop", "average_drop_others", "average_retention_others", "energy_in_others")
-OURS, OTHER, BASELINE = "ours", "other", "cam"
-NAMES = results.PAPER_METHODS
+OTHER = "other"
 MEAN = {"pairs": "annotated", "average": "macro", "multi_only": True, "metrics": METRICS}
 
 
@@ -64,7 +63,9 @@ def compare(tables: Sequence[tuple[pd.DataFrame, pd.DataFrame]], choice: Choice,
     row, name, dataset = choice.key
     network = "digits" if choice.digits else NETWORK
     facts = {"id": row, "alternative": name, "dataset": dataset, "network": network, "head": choice.head}
-    return pd.DataFrame(rows).assign(**facts, seeds=len(tables)).round({"value": 4, "low": 4, "high": 4})[COLUMNS]
+    table = pd.DataFrame(rows).assign(**facts, seeds=len(tables))
+    numbers = ["value", "low", "high"]
+    return table.assign(**table[numbers].round(4) + 0.0)[COLUMNS]  # no -0.0
 
 
 COLUMNS = [
@@ -78,36 +79,6 @@ def measured(choice: Choice, bench: Photographs | Digits, seeds: Sequence[int], 
     """Return the rows of one choice; on digits there is one committed network, so one seed."""
     seeds = (0,) if choice.digits else seeds
     return compare([choice.tables(bench, seed) for seed in seeds], choice, least_images)
-
-
-def sentence(table: pd.DataFrame, row: str) -> str:
-    """Return what the page of deviations says of a row: a sentence for every data set, of the table alone."""
-    of_row = table[table["id"] == row]
-    texts = [_of_dataset(part, name) for name, part in of_row.groupby("dataset", sort=False)]
-    return "; ".join(texts)
-
-
-def _of_dataset(rows: pd.DataFrame, dataset: str) -> str:
-    method = rows["method"].str.split(" minus ").str[0].iloc[0]
-    minus = rows[rows["method"] == f"{method} minus {BASELINE}"]
-    shown = minus[minus["metric"] == "average_drop_others"].set_index(["alternative", "choice"])
-    names = list(dict.fromkeys(minus["alternative"]))
-    parts = [f"{percent(shown.loc[(names[0], OURS)], sign=True)} ours"]
-    for name in names:
-        change = minus[(minus["alternative"] == name) & (minus["choice"] == f"{name} minus {OURS}")]
-        beyond = change[(change["low"] > 0) | (change["high"] < 0)]
-        pairs = zip(beyond["metric"], beyond["value"], strict=True)
-        moved = ", ".join(f"{_short(metric)} {100 * value:+.1f}" for metric, value in pairs)
-        told = f"changes: {moved}" if moved else "no change beyond the interval"
-        told = told if change[["low", "high"]].any(axis=None) else "the same"
-        parts.append(f"{percent(shown.loc[(name, name)], sign=True)} {name} ({told})")
-    start = "digits, " if dataset == "digits" else ""
-    return f"{start}{NAMES[method]} minus CAM in %ADO: {', '.join(parts)}"
-
-
-def _short(metric: str) -> str:
-    """Return a metric's name in a sentence."""
-    return results.PAPER_NAMES.get(metric, KNOWN[metric].short)
 
 
 def main() -> None:
@@ -144,8 +115,7 @@ def main() -> None:
         command = "python -m workflow.studies.ablations --data DATA"
         runs.save(record, {"command": command, **origin, "choices": told["choices"]})
         print(f"{' / '.join(choice.key)}: {seconds} s", flush=True)
-    for row in dict.fromkeys(table["id"]):
-        print(f"{row}: {sentence(table, row)}", flush=True)
+    ablation_page.write()
 
 
 if __name__ == "__main__":
