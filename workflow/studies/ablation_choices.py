@@ -9,20 +9,16 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import pandas as pd
-import torch
 
 from cam_utils import data
-from cam_utils.networks import frozen, models, schedules
+from cam_utils.networks import models, schedules
 from cam_utils.networks.schedules import Stage
 from workflow.studies.ablation_parts import (
     BATCH,
     DATASET,
-    DRAWS,
     AbsoluteUsage,
-    Augmented,
     Digits,
     Nearest,
-    OneOf,
     Photographs,
     less_baseline,
     masked_with,
@@ -117,18 +113,6 @@ def _stopped_by_test(bench: Photographs, _seed: int) -> dict:
     return {"load": lambda split: bench.load("test" if split == "val" else split)}
 
 
-def _augmented(bench: Photographs, seed: int) -> dict:
-    """Return views of the notebooks' augmentation, one of several draws in every epoch."""
-    stage, model = AS_GIVEN, bench.fresh(seed)
-    draws = []
-    for draw in range(DRAWS):
-        load = bench.remade(lambda split, draw=draw: Augmented(data.load(DATASET, split, root=bench.root), draw))
-        known = {"train": load("train"), "val": bench.load("val")}
-        draws.append(frozen.views_of(model, known.__getitem__, stage, progress=False))
-    several = OneOf(torch.cat([parts.train.features for parts in draws]), draws[0].train.labels, seed)
-    return {"stage": stage, "views": frozen.Parts(several, draws[0].val)}
-
-
 def _absolute(bench: Photographs, seed: int) -> Tables:
     model = bench.fresh(seed, head="kernel-usage")
     head = AbsoluteUsage(model.head.in_features, model.head.out_features)
@@ -196,5 +180,4 @@ CHOICES = (
     Choice("dev-interpolation", "nearest neighbour", _on_other_images(lambda bench, _: {"load": _nearest(bench)})),
     Choice("dev-preprocessing", "by torchvision's numbers", _on_other_images(_normalised)),
     Choice("dev-input-size", "at 320 pixels", _remade(size=320)),
-    Choice("dev-frozen-views", f"the code's augmentation in {DRAWS} draws", _retrained(_augmented)),
 )  # fmt: skip

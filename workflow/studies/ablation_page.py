@@ -47,10 +47,10 @@ def sentence(table: pd.DataFrame, row: str) -> str:
     """Return what a row's last cell says: one sentence for every data set."""
     parts = dict(list(table[table["id"] == row].groupby("dataset", sort=False)))
     named = len(parts) > 1 or "digits" in parts
-    return "; ".join(f"{DATASETS[name]}: " * named + _of_dataset(rows) for name, rows in parts.items())
+    return "; ".join(_of_dataset(rows, DATASETS[name] if named else "") for name, rows in parts.items())
 
 
-def _of_dataset(rows: pd.DataFrame) -> str:
+def _of_dataset(rows: pd.DataFrame, where: str) -> str:
     method = rows["method"].str.split(" minus ").str[0].iloc[0]
     rows = rows[rows["method"] == f"{method} minus {BASELINE}"]
     names = list(dict.fromkeys(rows["alternative"]))
@@ -60,8 +60,8 @@ def _of_dataset(rows: pd.DataFrame) -> str:
         own = rows[rows["alternative"] == name]
         texts.append(f"{percent(shown.loc[name, name], sign=True)} {name} ({_change(own, name)})")
     seeds = rows["seeds"].iloc[0]
-    start = f"{COUNTS[seeds]} seeds: " if seeds > 1 else ""
-    return f"{start}%ADO of {PAPER_METHODS[method]} minus CAM {', '.join(texts)}"
+    start = ", ".join(filter(None, (where, f"{COUNTS[seeds]} seeds" if seeds > 1 else "")))
+    return f"{start}{': ' if start else ''}%ADO of {PAPER_METHODS[method]} minus CAM {', '.join(texts)}"
 
 
 def _change(rows: pd.DataFrame, name: str) -> str:

@@ -3,13 +3,14 @@
 Nothing here adds an option to the package: alternatives are put together from its parts.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cam_utils import data, files, runs
@@ -19,7 +20,7 @@ from cam_utils.data.views import View
 from cam_utils.evaluation import evaluate
 from cam_utils.methods import scorecam, weighted_sums
 from cam_utils.methods.query import Query
-from cam_utils.networks import augmentation, frozen, models, schedules
+from cam_utils.networks import frozen, models, schedules
 from cam_utils.networks.schedules import Stage
 from cam_utils.pairs import Pairs
 from workflow.studies import photograph_cells as cells
@@ -29,7 +30,6 @@ PAIR = ("cam", "minmax-cam")
 SEEDS = (0, 1, 2)
 SCENES = 200
 BATCH = 16  # of the code's evaluation
-DRAWS = 4  # augmented copies of an image that stand for a new one in every epoch
 
 
 class Photographs:
@@ -214,38 +214,14 @@ def nearest(image: Tensor, rows: int, columns: int) -> Tensor:
     return nn.functional.interpolate(image[None].float(), (rows, columns), mode="nearest-exact")[0].to(image.dtype)
 
 
-class Augmented(View):
-    """Every image in one draw of the notebooks' augmentation (flips, contrast, saturation)."""
-
-    def __init__(self, dataset: Dataset, draw: int) -> None:
-        super().__init__(dataset, None, dataset.labels, dataset.classes, {"augmented": draw})
-        self.draw = draw
-
-    def pixels(self, index: int) -> Tensor:
-        generator = Generator().manual_seed(1_000_003 * self.draw + index)
-        image = augmentation.photo(super().pixels(index)[None].float() / 255, generator)[0]
-        return (image * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-class OneOf(frozen.Views):
-    """Views [V, N, K] of which every image gives one at random [1, K], the next one each time it is asked for."""
-
-    def __init__(self, features: Tensor, labels: Tensor, seed: int) -> None:
-        super().__init__(features, labels)
-        self.generator = Generator().manual_seed(seed)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        draw = torch.randint(len(self.features), (1,), generator=self.generator)
-        return self.features[draw, index], self.labels[index]
-
-
 class Quick(nn.Module):
     """Frozen features with normalisations folded into convolutions: equal to 1e-4, in two thirds of the time."""
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
         self.features = features  # whose weights tell cached features apart
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch.compile would need a compiler
             self._run = [torch.jit.freeze(torch.jit.trace(features, torch.zeros(2, 3, 224, 224)))]
 
     def forward(self, images: Tensor) -> Tensor:
