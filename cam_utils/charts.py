@@ -37,7 +37,7 @@ def forest(
     scores, truths = list(found["score"].unique()), list(found["truth"].unique())
     across = columns or len(levels)
     lines = -(-len(levels) // across)
-    size = (width * across, lines * max(2.6, 0.9 + 0.36 * len(scores)))
+    size = (width * across, lines * max(2.6, 0.9 + 0.3 * len(scores)))
     figure, grid = plt.subplots(lines, across, figsize=size, sharey=True, squeeze=False)
     for spare in grid.flat[len(levels) :]:
         spare.remove()
@@ -64,7 +64,7 @@ def forest(
 def verdict_dots(table: pd.DataFrame) -> Figure:
     """Draw a table of verdicts, keys of VERDICTS (or "" for none): a row per claim, a column per run."""
     rows, columns = table.shape
-    figure, axes = plt.subplots(figsize=(1.6 + 0.42 * columns, 1.9 + 0.26 * rows))
+    figure, axes = plt.subplots(figsize=(1.4 + 0.36 * columns, 1.9 + 0.2 * rows))
     for name, (marker, colour, fill, label) in VERDICTS.items():
         y, x = np.nonzero((table == name).to_numpy())
         sign = {"marker": marker, "color": colour, "fillstyle": fill, "ms": 7, "ls": "", "label": label}

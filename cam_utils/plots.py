@@ -170,25 +170,28 @@ def outline(batch: Batch, image: int, label: int) -> Tensor | None:
     return masks[batch.objects[image] == label].any(0)
 
 
-def weight_panels(weights: dict[str, Tensor], served: dict[str, Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Draw, for every head: how many labels each kernel serves, and the correlation of the labels' weights [L, K].
-
-    `served` is the number of labels of every kernel, [K].
-    """
-    figure, grid = plt.subplots(2, len(weights), figsize=(3.6 * len(weights), 5.6), squeeze=False)
+def kernels_served(served: dict[str, Sequence[int]]) -> Figure:
+    """Draw, for every head, how many kernels serve no label, one, two, ...; `served`: the labels of each, [K]."""
+    figure, grid = plt.subplots(1, len(served), figsize=(3.6 * len(served), 2.4), squeeze=False)
     most = max(max(counts) for counts in served.values())
-    for column, (name, values) in zip(grid.T, weights.items(), strict=True):
-        counts = np.bincount(served[name], minlength=most + 1)
-        bars = column[0].bar(range(most + 1), counts, color="C0")
-        column[0].bar_label(bars, fontsize=8)
-        column[0].set(title=f"{name} head", xlabel="labels that a kernel serves", ylabel="kernels")
-        column[0].set_ylim(0, 1.15 * counts.max())
+    for axes, (name, each) in zip(grid[0], served.items(), strict=True):
+        counts = np.bincount(each, minlength=most + 1)
+        axes.bar_label(axes.bar(range(most + 1), counts, color="C0"), fontsize=8)
+        axes.set(title=f"{name} head", xlabel="labels that a kernel serves", ylabel="kernels")
+        axes.set_ylim(0, 1.15 * counts.max())
+    return figure
+
+
+def weight_correlations(weights: dict[str, Tensor], classes: Sequence[str]) -> Figure:
+    """Draw, for every head, how the labels' weights [L, K] correlate."""
+    figure, grid = plt.subplots(1, len(weights), figsize=(3.6 * len(weights), 3.0), squeeze=False)
+    for axes, (name, values) in zip(grid[0], weights.items(), strict=True):
+        found = np.corrcoef(values.numpy()).round(1) + 0.0
         sns.heatmap(
-            pd.DataFrame(np.corrcoef(values.numpy()).round(1) + 0.0, classes, classes), ax=column[1], vmin=-1,
-            vmax=1, center=0, cmap="vlag", annot=len(classes) <= 12, fmt=".1f", annot_kws={"size": 6}, square=True,
-            cbar_kws={"shrink": 0.7},
+            pd.DataFrame(found, classes, classes), ax=axes, vmin=-1, vmax=1, center=0, cmap="vlag", square=True,
+            annot=len(classes) <= 12, fmt=".1f", annot_kws={"size": 6}, cbar_kws={"shrink": 0.7},
         )  # fmt: skip
-        column[1].set_title("correlation of labels")
+        axes.set_title(f"{name} head")
     return figure
 
 

@@ -50,9 +50,15 @@ def test_signed_maps_share_one_scale_around_zero():
 
 
 def test_bars_count_the_kernels_by_the_labels_that_they_serve():
-    weights = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, -2.0]])
-    figure = plots.weight_panels({"linear": weights}, {"linear": [2, 0, 2]}, ["a", "b"])
-    assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 0, 2]
+    figure = plots.kernels_served({"linear": [2, 0, 2], "other": [1, 1, 1]})
+    assert [[bar.get_height() for bar in axes.patches] for axes in figure.axes] == [[1, 0, 2], [0, 3, 0]]
+
+
+def test_correlations_of_labels_are_those_of_their_weights():
+    weights = torch.tensor([[1.0, 0.0, 2.0], [2.0, 0.0, 4.0], [0.0, 1.0, -1.0]])
+    figure = plots.weight_correlations({"linear": weights}, ["a", "b", "c"])
+    drawn = figure.axes[0].collections[0].get_array().reshape(3, 3)
+    assert drawn[0, 1] == 1.0 and drawn[0, 2] == pytest.approx(np.corrcoef(weights)[0, 2].round(1))
 
 
 def test_an_outline_has_a_dark_rim_below_the_light_line():
