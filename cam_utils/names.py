@@ -1,7 +1,10 @@
-"""One sentence for a name that is not known and one for a number that cannot be, wherever the user passes one."""
+"""One sentence for a name that is not known and one for a number that cannot be; and libraries by their names."""
 
 import difflib
+import importlib
+import warnings
 from collections.abc import Iterable
+from types import ModuleType
 
 MANY = 60  # a sentence lists so many names at most: ImageNet has 1,000 classes
 
@@ -35,3 +38,14 @@ def check_count(what: str, value: object, unit: str = "", least: int = 1) -> int
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"expected {what} as a whole number{unit}, {least} or more, got {value!r}")
     return value
+
+
+def library(module: str) -> ModuleType:
+    """Return a library's module without tqdm's advice to install widgets, which would stand in every notebook.
+
+    >>> library("json").__name__
+    'json'
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return importlib.import_module(module)

@@ -1,6 +1,5 @@
 """Classifiers of libraries and of files that hold a whole model, with what these say of their input and labels."""
 
-import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from cam_utils import data
 from cam_utils.files import data_file
 from cam_utils.front.model_files import split_name
 from cam_utils.front.model_inputs import Loaded, changed, described
-from cam_utils.names import check_known
+from cam_utils.names import check_known, library
 from cam_utils.networks import lite, models
 from cam_utils.networks.weight_files import form, read
 
@@ -170,7 +169,7 @@ def from_timm(name: str, downloaded: bool, outputs: int | None, channels: int | 
     """Return timm's architecture "timm/NAME"; as :func:`from_torchvision`, and ImportError without timm."""
     name = name.removeprefix("timm/")
     try:
-        timm = importlib.import_module("timm")
+        timm = library("timm")
     except ImportError as error:
         raise ImportError(
             f"timm/{name} needs the package timm, which is not installed: pip install timm"

@@ -14,7 +14,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import import_module
 from types import ModuleType
 
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from cam_utils.methods.query import Query
+from cam_utils.names import library
 from cam_utils.networks.capture import evaluation_mode
 
 PACKAGES = {"pytorch_grad_cam": "grad-cam", "captum": "captum"}
@@ -31,9 +31,7 @@ ROWS = 32  # pairs, or copies of one pair's image, in a forward and backward of 
 def required(module: str) -> ModuleType:
     """Return an optional module. Raises ImportError, naming what to install, where it is missing."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which the libraries import
-            return import_module(module)
+        return library(module)
     except ImportError as error:
         package = PACKAGES[module.split(".")[0]]
         raise ImportError(

@@ -4,7 +4,6 @@ Networks: timm's `tf_efficientnet_lite0` to `2` (TensorFlow's padding belongs to
 pooling and one linear layer, behind a ReLU6, so every form of CAM fits them and A >= 0.
 """
 
-import importlib
 import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
+from cam_utils.names import library
 from cam_utils.networks.checkpoints import fill, wrong_digest
 from cam_utils.networks.weight_files import read
 
@@ -65,7 +65,7 @@ def renamed(found: Mapping[str, Tensor], own: Mapping[str, Tensor], called: str)
 
 def _package(module: str, name: str, package: str) -> ModuleType:
     try:
-        return importlib.import_module(module)
+        return library(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
