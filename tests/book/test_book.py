@@ -165,7 +165,10 @@ def test_the_committed_ledger_is_that_of_the_stored_chapters():
         cells = nbformat.read(path, as_version=4).cells
         tables = [c for c in cells if "-claims" in c.metadata.get("mystnb", {}).get("figure", {}).get("name", "")]
         shown = sum(
-            o["data"]["text/html"].count(f"<td>{v}</td>") for c in tables for o in c.outputs for v in VERDICTS
+            o["data"].get("text/html", "").count(f"<td>{v}</td>")
+            for c in tables
+            for o in c.outputs
+            for v in VERDICTS
         )
         judged = ledger[(ledger["chapter"] == path.stem) & ledger["verdict"].isin(VERDICTS)]
         assert 10 < shown <= len(judged), path.name

@@ -28,7 +28,8 @@ TITLES = PAPERS | {
 FOLDER = "runs"  # of the staged book; chapters lie in notebooks/
 # What a machine decides, not an experiment: it tells no two runs apart.
 MACHINE = ("data_root", "weights", "output", "device", "retrain", "stack")
-FINDINGS = "What the default run shows"  # this section describes other numbers than a run's own
+# What describes other numbers than a run's own: sections of this title, and cells with this tag.
+FINDINGS, OF_DEFAULT = "What the default run shows", "default-run"
 
 ROLES = re.compile(r"(\{(?:numref|ref|eq)\}`(?:[^`<]*<)?)([^`<>]+)(>?`)")
 PATHS = re.compile(r"(\{(?:doc|download)\}`(?:[^`<]*<)?)([^`<>]+)(>?`)")
@@ -80,6 +81,7 @@ def extras(run: Run) -> list[str]:
 def run_page(run: Run) -> nbformat.NotebookNode:
     """Return the run's executed notebook as a page. Raises FileNotFoundError if the run has no notebook."""
     page = nbformat.read(_notebook(run), 4)
+    page.cells = [cell for cell in page.cells if OF_DEFAULT not in cell.metadata.get("tags", [])]
     _drop_section(page, FINDINGS)
     _hide_paths(page, run)
     _make_unique(page, escape.file_name(run.id))
