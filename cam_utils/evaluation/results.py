@@ -208,31 +208,6 @@ def paper_table(name: str) -> pd.DataFrame:
     return pd.read_csv(folder / f"{name}.csv")
 
 
-def beside_paper(aggregated: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
-    """Return our percentages beside the paper's range over its rows (datasets or networks) of the same method.
-
-    Three rows per method ("ours", "95% interval", and the paper's "min to max"), one column per metric.
-    """
-    ours = aggregated[aggregated["metric"].isin(PAPER_NAMES) & aggregated["method"].isin(PAPER_METHODS)]
-    ours = ours.replace({"metric": PAPER_NAMES, "method": PAPER_METHODS}).set_index(["method", "metric"])
-    published = paper.groupby(["method", "metric"])["value"].agg(["min", "max"]).reindex(ours.index)
-    rows = {
-        "ours": (100 * ours["value"]).map("{:.1f}".format),
-        "95% interval": [
-            f"{100 * low:.1f} to {100 * high:.1f}" for low, high in zip(ours["low"], ours["high"], strict=True)
-        ],
-        "paper": [f"{low:.1f} to {high:.1f}" for low, high in published.to_numpy()],
-    }
-    table = pd.DataFrame(rows, index=ours.index).stack().unstack("metric")
-    methods = ours.index.get_level_values("method").unique()
-    order = [(method, row) for method in methods for row in rows]
-    return (
-        table.loc[order, [name for name in PAPER_NAMES.values() if name in table]]
-        .rename_axis([None, None])
-        .rename_axis(None, axis=1)
-    )
-
-
 def harmonic_ratios(paper: pd.DataFrame) -> pd.DataFrame:
     """Return every published F1- and F1+ over the harmonic mean of the two columns it is made of.
 
