@@ -22,12 +22,15 @@ from cam_utils.networks.models import Classifier
 from cam_utils.pairs import Pairs
 from cam_utils.representative.selection import Selection
 
-# Children of `features` whose outputs are the paper's layers (Sec. 4.3), the last layer last.
+# Children of `features` whose outputs are the paper's layers (Sec. 4.3), the last layer last; "2.4" is a child's child.
 LAYERS = {
     **dict.fromkeys(("resnet18", "resnet50", "resnet101", "resnet152"), (4, 5, 6, 7)),  # the four blocks
     "vgg19": (3, 8, 17, 26, 35),  # before each max-pooling
     "vgg16-gap": (3, 8, 15, 22, 29),
     "mobilenet_v2": (1, 3, 6, 13, 18),  # the end of each resolution
+    **dict.fromkeys(  # not in the paper: as MobileNet, the end of each resolution
+        ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"), ("2.0", "2.1", "2.2", "2.4", "4")
+    ),
     "squeezenet1_0": (1, 5, 10, 12),
     "digits": (0, 1, 2, 3),  # stem and the three residual blocks
 }
@@ -44,7 +47,7 @@ def layers_of(features: nn.Sequential, network: str) -> list[nn.Module]:
     4
     """
     check_known("network with several layers", network, LAYERS)
-    return [features[i] for i in LAYERS[network]]
+    return [features.get_submodule(str(i)) for i in LAYERS[network]]
 
 
 @runtime_checkable

@@ -151,8 +151,8 @@ def test_layers_shrink_towards_the_last(name):
     assert sizes == sorted(set(sizes), reverse=True)
     assert (
         len(sizes)
-        == {"resnet": 4, "vgg": 5, "mobile": 5, "squeeze": 4}[
-            next(k for k in ("resnet", "vgg", "mobile", "squeeze") if name.startswith(k))
+        == {"resnet": 4, "vgg": 5, "mobile": 5, "efficientnet": 5, "squeeze": 4}[
+            next(k for k in ("resnet", "vgg", "mobile", "efficientnet", "squeeze") if name.startswith(k))
         ]
     )
 
