@@ -4,6 +4,9 @@ Meng et al. (Sec. 3.2) train one binary network per pair of classes, to say what
 the network is shared and frozen and only the head of the pair is its own: an L2-regularised logistic regression.
 Shapes: N images, K channels, M pairs. One head serves both directions: the head of s against c is its negative.
 
+Images may show several classes: a pair learns from the rows that show exactly one of its two, whatever else they
+show; a row of both, or of neither, says nothing about the pair.
+
 Features enter as they are: a head is linear in the activations and weighs them into a map as CAM does. The caller
 may scale all of them by one number s; with C / s^2 the heads then give the same scores.
 """
@@ -13,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.parallel import Parallel, delayed
@@ -39,6 +42,19 @@ def class_pairs(n: int) -> Int[Tensor, "pairs 2"]:
     return torch.triu_indices(n, n, 1).T.contiguous()
 
 
+def separable_pairs(labels: Tensor, least: int = 1) -> Int[Tensor, "pairs 2"]:
+    """Return the pairs (c, s), c < s, with at least `least` rows that show c without s, and as many the other way.
+
+    labels: [N, n] of any kind, a class is present where > 0.
+
+    >>> separable_pairs(torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 1]])).tolist()  # 1 never shows without 0
+    [[0, 2], [1, 2]]
+    """
+    hot = (labels > 0).double()
+    alone = hot.T @ (1 - hot)  # [n, n], rows of c without s
+    return (torch.minimum(alone, alone.T) >= least).triu(1).nonzero()
+
+
 def fit_heads(
     features: Tensor,
     labels: Tensor,
@@ -56,22 +72,22 @@ def fit_heads(
 
     Args:
         features: float [N, K] of any scale.
-        labels: int64 [N], the one class of each row, 0 to n-1.
+        labels: int64 [N], the one class of each row, 0 to n-1; or [N, n], the classes that it shows (> 0).
         pairs: int64 [M, 2], the pairs wanted, the positive class first; all pairs of the n classes by default.
         tolerance: a head is done when no entry of the gradient per row exceeds this (float64 reaches about 1e-9).
         iterations: the most steps. Heads that need more are counted in a warning.
 
     Raises:
-        ValueError: for malformed input, or for a class of a pair without any row.
+        ValueError: for malformed input, or for a class of a pair without any row (that shows it without the other).
 
     >>> heads = fit_heads(torch.tensor([[0.0], [2.0], [4.0]]), torch.tensor([0, 1, 1]), C=1e4)
     >>> (-heads.bias / heads.weight[:, 0]).round().tolist()  # the boundary lies between 0 and 2
     [1.0]
     """
-    sizes = _sizes(features, labels, C)
-    pairs = class_pairs(len(sizes)).to(labels.device) if pairs is None else pairs
-    _check_pairs(pairs, sizes)
-    x, y = features.detach().cpu().double().numpy(), labels.cpu().numpy()
+    hot = _shown(features, labels, C)
+    pairs = class_pairs(hot.shape[1]).to(labels.device) if pairs is None else pairs
+    _check_pairs(pairs, hot)
+    x, y = features.detach().cpu().double().numpy(), hot.cpu().numpy()
     mean = x.mean(0)
     scale = (x - mean).std() or 1.0
     options = {"C": C * scale**2, "tol": tolerance, "max_iter": iterations}
@@ -88,8 +104,9 @@ def fit_heads(
 
 def _fit_head(x: np.ndarray, y: np.ndarray, pair: list[int], options: dict) -> tuple[np.ndarray, float, float, int]:
     """Return the weight [K] and bias of one pair, its accuracy, and the steps it took."""
-    rows = np.isin(y, pair)
-    x, first = x[rows], y[rows] == pair[0]
+    first, second = y[:, pair].T
+    rows = first ^ second
+    x, first = x[rows], first[rows]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the caller counts them
         model = LogisticRegression(**options).fit(x, first)
@@ -119,19 +136,24 @@ def fit_softmax(
     """Return weight [n, K] and bias [n] of one softmax head for all n classes: the head the pairs are compared to.
 
     It minimises C sum_i (cross-entropy of row i) + |W|^2 / 2 and is fitted by scikit-learn in float64. Weights and
-    biases sum to zero over the classes. Raises ValueError as `fit_heads` does.
+    biases sum to zero over the classes. labels: [N] or [N, n] as for `fit_heads`; a row with several classes has
+    them with equal probability, one with none is left out. Raises ValueError as `fit_heads` does.
 
     >>> fit_softmax(torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1]), 2)[0].sign().tolist()
     [[-1.0], [1.0]]
     """
-    sizes = _sizes(features, labels, C, n)
-    if n < 2 or not sizes.all():
-        raise ValueError(f"expected a row of each of 2 or more classes, got {sizes.tolist()} rows")
+    hot = _shown(features, labels, C, n).cpu()
+    if n < 2 or not hot.any(0).all():
+        raise ValueError(f"expected a row of each of 2 or more classes, got {hot.sum(0).tolist()} rows")
     x = features.detach().cpu().double()
     mean = x.mean(0)
+    row, label = hot.nonzero().T
+    share = (
+        1 / hot.sum(1)[row].double()
+    )  # scikit-learn knows one class a row: one copy for each class that it shows
     # Of two classes scikit-learn fits the difference v of the weights; |W|^2 is then |v|^2 / 2.
     model = LogisticRegression(C=2 * C if n == 2 else C, tol=tolerance, max_iter=iterations)
-    model.fit((x - mean).numpy(), labels.cpu().numpy())
+    model.fit((x - mean)[row].numpy(), label.numpy(), sample_weight=share.numpy())
     weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
     if n == 2:
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
@@ -139,24 +161,44 @@ def fit_softmax(
     return weight.to(features), bias.to(features)
 
 
-def _sizes(features: Tensor, labels: Tensor, C: float, n: int | None = None) -> Tensor:
-    """Return the number of rows of each class, or raise ValueError."""
+def fit_one_against_rest(
+    features: Tensor, labels: Tensor, *, C: float = 1.0, tolerance: float = 1e-8, iterations: int = 1000
+) -> tuple[Float[Tensor, "classes channels"], Float[Tensor, " classes"]]:
+    """Return weight [n, K] and bias [n] of one logistic head per class, "shows c" against all other rows.
+
+    The usual classifier of images with several labels; objective and options are those of `fit_heads`. labels:
+    [N, n], a class is present where > 0. Raises ValueError for a class that no row, or every row, shows.
+    """
+    rest = (labels > 0).double()
+    hot = torch.stack([rest, 1 - rest], 2)  # a pair of its own for every class: rows with, rows without
+    n = labels.shape[1]
+    pairs = torch.arange(2 * n).view(n, 2)
+    heads = fit_heads(features, hot.flatten(1), pairs, C=C, tolerance=tolerance, iterations=iterations)
+    return heads.weight, heads.bias
+
+
+def _shown(features: Tensor, labels: Tensor, C: float, n: int | None = None) -> Bool[Tensor, "images n"]:
+    """Return which classes each row shows, or raise ValueError."""
     if features.dim() != 2 or not features.numel() or features.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"expected float features (N,K), got {features.dtype} {tuple(features.shape)}")
     if not features.isfinite().all():
         raise ValueError("expected finite features, got infinity or NaN")
+    if not C > 0:
+        raise ValueError(f"expected C > 0, got {C}")
+    if labels.dim() == 2:
+        if len(labels) != len(features) or (n is not None and labels.shape[1] != n):
+            raise ValueError(f"expected labels ({len(features)},{n or 'n'}), got {tuple(labels.shape)}")
+        return labels > 0
     if labels.shape != features.shape[:1] or labels.dtype != torch.int64:
         raise ValueError(f"expected {len(features)} int64 labels, got {labels.dtype} {tuple(labels.shape)}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (n is not None and high >= n):
         raise ValueError(f"expected labels from 0 to {'n' if n is None else n}-1, got {low} to {high}")
-    if not C > 0:
-        raise ValueError(f"expected C > 0, got {C}")
-    return torch.bincount(labels, minlength=n or 0)
+    return torch.nn.functional.one_hot(labels, n or -1).bool()
 
 
-def _check_pairs(pairs: Tensor, sizes: Tensor) -> None:
-    """Raise ValueError unless the pairs are different, each of two classes that have rows."""
+def _check_pairs(pairs: Tensor, hot: Tensor) -> None:
+    """Raise ValueError unless the pairs are different, each of two classes that have rows without the other."""
     if pairs.dim() != 2 or pairs.shape[1] != 2 or not len(pairs) or pairs.dtype != torch.int64:
         raise ValueError(f"expected int64 pairs (M,2) with M > 0, got {pairs.dtype} {tuple(pairs.shape)}")
     if same := pairs[pairs[:, 0] == pairs[:, 1], 0].tolist():
@@ -165,5 +207,9 @@ def _check_pairs(pairs: Tensor, sizes: Tensor) -> None:
     if twice := kinds[counts > 1].tolist():
         raise ValueError(f"expected each pair once (one head serves both directions), got {tuple(twice[0])} twice")
     for c in pairs.unique().tolist():
-        if not 0 <= c < len(sizes) or not sizes[c]:
+        if not 0 <= c < hot.shape[1] or not hot[:, c].any():
             raise ValueError(f"class {c} has no single-label image: leave its pairs out")
+    known = {tuple(pair) for pair in separable_pairs(hot).tolist()}
+    if bare := [tuple(pair) for pair in pairs.tolist() if tuple(sorted(pair)) not in known]:
+        c, s = bare[0]
+        raise ValueError(f"no image shows one of the classes {c} and {s} without the other: leave the pair out")

@@ -7,7 +7,15 @@ from joblib import parallel_config
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import cross_entropy, softplus
 
-from cam_utils.representative.pair_heads import FittedHeads, class_pairs, directed, fit_heads, fit_softmax
+from cam_utils.representative.pair_heads import (
+    FittedHeads,
+    class_pairs,
+    directed,
+    fit_heads,
+    fit_one_against_rest,
+    fit_softmax,
+    separable_pairs,
+)
 
 SIZES = (3, 9, 14, 30)
 TIGHT = {"tolerance": 1e-11, "iterations": 5000}
@@ -176,3 +184,53 @@ def test_heads_hold_the_pairs_they_were_asked_for():
     assert isinstance(heads, FittedHeads) and heads.pairs.tolist() == [[3, 0]]
     scores = X @ heads.weight[0] + heads.bias[0]
     assert scores[Y == 3].mean() > scores[Y == 0].mean()
+
+
+HOT = torch.tensor([[1, 0, 0], [1, 0, 1], [0, 1, 0], [0, 1, 1], [1, 1, 0], [0, 0, 1], [0, 0, 0]])
+
+
+def test_images_of_several_classes_train_the_pairs_of_which_they_show_one():
+    x = torch.rand(7, 4, generator=torch.Generator().manual_seed(1)).double()
+    heads = fit_heads(x, HOT, torch.tensor([[0, 1], [1, 2]]), **TIGHT)
+    for k, (rows, first) in enumerate((([0, 1, 2, 3], [1, 1, 0, 0]), ([1, 2, 4, 5], [0, 1, 1, 0]))):
+        exact = LogisticRegression(tol=1e-10, max_iter=10000, solver="newton-cholesky").fit(x[rows].numpy(), first)
+        torch.testing.assert_close(heads.weight[k], torch.from_numpy(exact.coef_[0]), rtol=1e-4, atol=1e-6)
+
+
+def test_one_label_each_is_the_special_case():
+    features, labels = scene(6)
+    hot = torch.nn.functional.one_hot(labels).float()
+    for a, b in zip(fit_heads(features, labels), fit_heads(features, hot), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    n = hot.shape[1]
+    for a, b in zip(fit_softmax(features, labels, n), fit_softmax(features, hot, n), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_a_softmax_of_several_labels_is_a_minimum_of_the_soft_cross_entropy():
+    x = torch.rand(7, 4, generator=torch.Generator().manual_seed(2)).double()
+    weight, bias = (each.requires_grad_() for each in fit_softmax(x, HOT, 3, C=2.0, tolerance=1e-11))
+    shown = HOT[:6].double()
+    loss = 2 * cross_entropy(x[:6] @ weight.T + bias, shown / shown.sum(1, keepdim=True), reduction="sum")
+    (loss + weight.square().sum() / 2).backward()
+    assert weight.grad.abs().max() < 1e-4 and bias.grad.abs().max() < 1e-4
+
+
+def test_one_against_rest_is_scikit_learns():
+    x = torch.rand(7, 4, generator=torch.Generator().manual_seed(3)).double()
+    weight, bias = fit_one_against_rest(x, HOT, C=3.0, tolerance=1e-11)
+    for c in range(3):
+        exact = LogisticRegression(C=3.0, tol=1e-10, max_iter=10000, solver="newton-cholesky")
+        exact.fit(x.numpy(), HOT[:, c].numpy())
+        torch.testing.assert_close(weight[c], torch.from_numpy(exact.coef_[0]), rtol=1e-4, atol=1e-6)
+        assert float(bias[c]) == pytest.approx(exact.intercept_[0], abs=1e-5)
+
+
+def test_pairs_that_never_show_apart_are_told_and_refused():
+    together = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1], [1, 1, 1]])
+    assert separable_pairs(together).tolist() == [[0, 2], [1, 2]]
+    assert separable_pairs(together, 2).tolist() == []
+    with pytest.raises(ValueError, match="shows one of the classes 0 and 1 without the other: leave the pair out"):
+        fit_heads(torch.rand(4, 2), together, torch.tensor([[0, 1]]))
+    with pytest.raises(ValueError, match=r"expected labels \(4,n\), got \(3, 3\)"):
+        fit_heads(torch.rand(4, 2), together[:3])
