@@ -9,7 +9,7 @@ from cam_utils import data, runs
 from cam_utils.data.single import SingleLabel, single_label_counts
 from cam_utils.networks import models, schedules
 from cam_utils.representative import pair_networks
-from cam_utils.representative.pair_networks import PairSchedule, train_pairs
+from cam_utils.representative.pair_networks import PairSchedule, train_pairs, training_rows
 
 SHORT = PairSchedule(lr=1e-3, batch_size=8, epochs=2, accuracy=2.0, augment="digits")  # never accurate enough
 PAIRS = [(0, 1), (2, 5), (3, 8)]
@@ -61,6 +61,90 @@ def test_a_kill_costs_only_the_pair_it_hit(start, scenes, tmp_path, monkeypatch)
     for pair in PAIRS:
         for a, b in zip(whole(*pair).parameters(), resumed(*pair).parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def busy():
+    return data.load("digits", "train", n=60, size=48, objects=(0.3, 0.7))  # one digit or two
+
+
+def test_a_pair_trains_on_images_of_exactly_one_of_its_classes(busy):
+    for c, s in PAIRS:
+        shown = [{c, s} & {int(k) for k in sample.labels.nonzero()[:, 0]} for sample in busy]
+        expected = [i for i, which in enumerate(shown) if len(which) == 1]
+        assert training_rows(busy.labels, (c, s)).tolist() == expected
+        few = training_rows(busy.labels, (c, s), most=2, seed=1).tolist()
+        assert set(few) <= set(expected)
+        assert sorted(next(iter(shown[i])) for i in few) == [c, c, s, s]
+    group = training_rows(busy.labels, (0, 2, 5), most=2, seed=1).tolist()
+    pairs = [training_rows(busy.labels, pair, most=2, seed=1).tolist() for pair in ((0, 2), (0, 5), (2, 5))]
+    assert group == sorted({i for rows in pairs for i in rows})
+    with pytest.raises(ValueError, match=r"no image shows class 1 of the pair \(0, 1\) without the other"):
+        training_rows(torch.tensor([[1, 1], [1, 0]]), (0, 1))
+
+
+def test_a_snapshot_is_the_network_that_fewer_epochs_give(start, busy, tmp_path):
+    options = {"pairs": PAIRS[:2], "several": True, "most": 6}
+    stopped = PairSchedule(lr=1e-3, batch_size=8, epochs=2, accuracy=0.0, augment="digits")  # after one epoch
+    found = run(start, busy, tmp_path / "all", schedule=stopped, snapshots=(1, 3), **options)
+    for epochs in (1, 3):
+        forced = PairSchedule(lr=1e-3, batch_size=8, epochs=epochs, accuracy=2.0, augment="digits")
+        alone = run(start, busy, tmp_path / str(epochs), schedule=forced, **options)
+        for pair in PAIRS[:2]:
+            expected, got = alone(*pair).state_dict(), found.at(epochs)(*pair).state_dict()
+            assert all(torch.equal(expected[name], got[name]) for name in expected)
+            assert torch.load(found.at(epochs).path(*pair), weights_only=True)["facts"]["epochs"] == epochs
+    for pair in PAIRS[:2]:
+        early, late = found.at(1)(*pair).head.weight, found.at(3)(*pair).head.weight
+        assert torch.equal(found(*pair).head.weight, early)
+        assert not torch.equal(early, late)
+    assert len({found.identity, found.at(1).identity, found.at(3).identity}) == 3
+
+
+def test_a_pair_that_lacks_a_snapshot_trains_again(start, busy, tmp_path, monkeypatch):
+    options = {"several": True, "snapshots": (1,)}
+    found = run(start, busy, tmp_path, **options)
+    lost = found.at(1).path(*PAIRS[1])
+    before = torch.load(lost, weights_only=True)["state"]
+    lost.unlink()
+    saved, save = [], pair_networks.save_checkpoint
+    monkeypatch.setattr(
+        pair_networks, "save_checkpoint", lambda path, *a, **k: (saved.append(path.name), save(path, *a, **k))
+    )
+    run(start, busy, tmp_path, **options)
+    assert sorted(saved) == ["002-005-epoch01.pt", "002-005.pt"]
+    after = torch.load(lost, weights_only=True)["state"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_group_learns_equal_shares_of_an_images_labels(start, busy, tmp_path):
+    group, precise = (0, 1, 2, 5), copy.deepcopy(start).double()
+    rows = training_rows(busy.labels, group)
+    shares = busy.labels[rows][:, group].double()
+    assert {1, 2} <= set(shares.sum(1).tolist())
+    step = PairSchedule(lr=1e-3, batch_size=len(rows), epochs=1, accuracy=2.0, augment="none")  # all images at once
+    found = run(precise, busy, tmp_path, pairs=[group, (0, 1)], schedule=step, several=True)
+    net = pair_networks._fresh(precise, group, 0).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    x = torch.stack([busy[int(i)].image for i in rows]).double()
+    log_p = net(net.preprocess(x)).log_softmax(1)
+    torch.stack([-row[share > 0].mean() for row, share in zip(log_p, shares, strict=True)]).mean().backward()
+    optimizer.step()
+    torch.testing.assert_close(found(*group).double().head.weight, net.head.weight, rtol=1e-4, atol=1e-6)
+    right = shares.gather(1, log_p.argmax(1, keepdim=True)) > 0
+    saved = torch.load(found.path(*group), weights_only=True)
+    assert saved["facts"]["accuracy"] == pytest.approx(float(right.double().mean()))
+    assert saved["classes"] == [busy.classes[k] for k in group]
+    assert found(0, 1).num_classes == 2
+
+
+def test_images_in_another_order_of_memory_teach_the_same(start, busy, tmp_path):
+    precise = copy.deepcopy(start).double()
+    options = {"pairs": PAIRS[:1], "several": True}
+    plain = run(precise, busy, tmp_path / "a", **options)(*PAIRS[0])
+    other = run(precise, busy, tmp_path / "b", channels_last=True, **options)(*PAIRS[0])
+    for a, b in zip(plain.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_training_stops_once_it_is_accurate(start, scenes, tmp_path):
