@@ -19,6 +19,7 @@ from cam_utils.names import check_known
 
 PAPER_THRESHOLD = 0.15
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+CHOSEN = -1.0  # stands for a threshold that each half of the images has its own of: none that a map can have
 DEFINITIONS = ("M1", "M2", "M3")
 BACKGROUND = "background"
 
@@ -130,6 +131,30 @@ def sweep(table: pd.DataFrame, *, definition: str = "M1", thresholds: Sequence[f
             for name, (_, mean) in miou(table, definition=definition, threshold=t, resamples=0).items()
         ]
     )
+
+
+def at_chosen_threshold(
+    table: pd.DataFrame, *, definition: str = "M1", thresholds: Sequence[float] = THRESHOLDS
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table at a threshold that each method chooses on the other half of the images, and the choices.
+
+    A method's best threshold on the images that judge it flatters it. Here images of even index are judged at the
+    threshold with the highest mIoU on those of odd index, and the other way round; of equal ones the lowest counts.
+    The new table has all rows and one threshold, CHOSEN, for the functions of this module. Choices: columns method,
+    half ("even" or "odd", the one that is judged), threshold. Raises ValueError if a half has no image.
+    """
+    even = table["image_index"] % 2 == 0
+    kinds = ("area", "hit", "seg_area", "seg_hit")
+    parts, choices = [], []
+    for half, judged in (("even", even), ("odd", ~even)):
+        curves = sweep(table[~judged], definition=definition, thresholds=thresholds)
+        best = curves.loc[curves.groupby("method")["value"].idxmax()].set_index("method")["threshold"]
+        choices.append(best.rename("threshold").reset_index().assign(half=half))
+        for method, rows in table[judged].groupby("method", sort=False):
+            at = {f"{kind}_{best[method]:g}": f"{kind}_{CHOSEN:g}" for kind in kinds}
+            facts = [name for name in rows if not name.startswith(tuple(f"{kind}_" for kind in kinds))]
+            parts.append(rows[facts + [name for name in at if name in rows]].rename(columns=at))
+    return pd.concat(parts, ignore_index=True), pd.concat(choices, ignore_index=True)
 
 
 def matrix(table: pd.DataFrame, classes: Sequence[str], prefix: str = "vs ", **options) -> pd.DataFrame:

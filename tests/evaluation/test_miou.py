@@ -190,3 +190,18 @@ def test_single_comparisons_become_a_matrix():
     assert found.loc["b", "a"] == pytest.approx(2 / 6)  # class a compared with b
     assert found.loc["a", "b"] == 1
     assert np.isnan(found.loc["a", "a"])
+
+
+def test_a_threshold_is_chosen_on_the_half_that_it_does_not_judge():
+    # Two images of one class: the even one is best at 0.5 (IoU 1), the odd one at 0.1 (IoU 1/2).
+    rows = {"image_index": [0, 1], "label": 0, "class": "a", "method": "m", "truth": 4, "image": ["x", "y"]}
+    counts = {"area_0.1": [8, 2], "hit_0.1": [4, 2], "area_0.5": [4, 1], "hit_0.5": [4, 1]}
+    table = pd.DataFrame(rows | counts)
+    found, choices = miou.at_chosen_threshold(table, thresholds=(0.1, 0.5))
+    assert choices.set_index("half")["threshold"].to_dict() == {"even": 0.1, "odd": 0.5}
+    # Even judged at 0.1: 4 of 8; odd at 0.5: 1 of 4. Pooled: (4 + 1) / (8 + 4).
+    value = miou.summary(found, threshold=miou.CHOSEN, resamples=1)["value"].item()
+    assert value == pytest.approx(5 / 12)
+    assert len(found) == len(table)
+    with pytest.raises(ValueError, match="nothing to compare"):
+        miou.at_chosen_threshold(table[:1], thresholds=(0.1, 0.5))
