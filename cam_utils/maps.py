@@ -35,6 +35,12 @@ def peak(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs he
     return torch.where(top > 0, maps / top.where(top > 0, torch.ones_like(top)), 0.0)
 
 
+NORMALISATIONS = {  # of signed maps of a class; the ReLU of a recipe changes neither kind
+    "min-max": normalise,  # the published code of CAM and of ACoL: the lowest pixel becomes 0, whatever its sign
+    "relu-max": lambda maps: peak(maps.relu()),  # Grad-CAM's ReLU: evidence against the class becomes 0
+}
+
+
 def balanced(maps: Float[Tensor, "*pairs height width"]) -> Float[Tensor, "*pairs height width"]:
     """Return every signed map divided by its largest absolute value: in [-1, 1], and zero stays zero.
 

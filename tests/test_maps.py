@@ -13,6 +13,16 @@ def test_normalising_is_invariant_to_positive_affine_changes():
     torch.testing.assert_close(maps.normalise(raw), maps.normalise(3.5 * raw + 11))
 
 
+def test_normalisations_differ_where_a_map_is_negative():
+    raw = torch.tensor([[[-3.0, 0.0], [1.0, 2.0]], [[-4.0, -3.0], [-2.0, -1.0]]])
+    found = {name: rescale(raw).tolist() for name, rescale in maps.NORMALISATIONS.items()}
+    assert found["relu-max"] == [[[0, 0], [0.5, 1]], [[0, 0], [0, 0]]]
+    torch.testing.assert_close(
+        torch.tensor(found["min-max"]), torch.tensor([[[0, 0.6], [0.8, 1]], [[0, 1 / 3], [2 / 3, 1]]])
+    )
+    assert list(found) == ["min-max", "relu-max"]
+
+
 def test_upsample_by_two_matches_bilinear_weights_by_hand():
     up = maps.upsample(torch.tensor([[[0.0, 4.0]]]), (1, 4))
     # half-pixel centres: output centres lie at -0.25, 0.25, 0.75, 1.25 input pixels

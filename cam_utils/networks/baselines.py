@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from cam_utils.maps import normalise
+from cam_utils.maps import NORMALISATIONS, normalise
+from cam_utils.names import check_known
 from cam_utils.networks.capture import evaluation_mode
 from cam_utils.pairs import Pairs
 
@@ -173,17 +174,22 @@ class ACoL(Normalised):
         return logits, self.head[1](left).mean((-2, -1))
 
     @torch.no_grad()
-    def class_maps(self, images: Tensor, pairs: Pairs) -> Tensor:
+    def class_maps(self, images: Tensor, pairs: Pairs, *, normalisation: str = "min-max") -> Tensor:
         """Return the maps [P, h, w] in [0, 1] of the pairs (image, label): the larger of both branches' maps.
 
-        Each is min-max normalised; B sees features erased by A's map of the pair's own label. The larger one peaks
-        at 1 but need not reach 0, since the two have their lowest pixels in different places. Runs in evaluation
-        mode and gives every module its mode back. `pairs.group` plays no part.
+        Each is first normalised by one of :data:`cam_utils.maps.NORMALISATIONS`: "min-max" as in the authors' code,
+        whose maps of signed scores have a background far above 0, or "relu-max" as the maps that it is compared
+        with (deviation dev-rep-other-normalisation). What B sees erased is A's min-max map of the pair's own label
+        above `erase`, either way. The larger of two min-max maps peaks at 1 but need not reach 0, since the two
+        have their lowest pixels in different places. Runs in evaluation mode and gives every module its mode back.
+        `pairs.group` plays no part. Raises ValueError for an unknown normalisation.
         """
+        check_known("normalisation", normalisation, NORMALISATIONS)
+        rescale = NORMALISATIONS[normalisation]
         with evaluation_mode(self):
             features = self.features(images)
-            first = normalise(self.head[0](features)[pairs.image, pairs.label])  # [P, h, w]
-            left = features[pairs.image] * (first <= self.erase)[:, None]  # [P, K, h, w]
+            first = self.head[0](features)[pairs.image, pairs.label]  # [P, h, w]
+            left = features[pairs.image] * (normalise(first) <= self.erase)[:, None]  # [P, K, h, w]
             every = torch.arange(len(pairs), device=pairs.label.device)
-            second = normalise(self.head[1](left)[every, pairs.label])
-        return torch.maximum(first, second)
+            second = self.head[1](left)[every, pairs.label]
+        return torch.maximum(rescale(first), rescale(second))

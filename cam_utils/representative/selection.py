@@ -5,18 +5,23 @@ each cluster of similar classes (S-k). b [n, n] is the matrix of :mod:`cam_utils
 selection is one list of class indices per explained class.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from cam_utils.names import check_known
 from cam_utils.representative.similarity import ranked
 
 RANK_A = (3, 9, 14, 17)  # positions in the list of 19 other classes, from 1 (deviation dev-rep-positions)
 RANK_B = (3, 8, 13, 18)
 POSITIONS_OF = 19
+RULES = ("objective", "literal")  # of clustering
 
 Selection = list[list[int]]
 Positions = Sequence[int | float]
@@ -100,34 +105,56 @@ def check_count(count: int, classes: int) -> None:
 
 
 class Clusters(NamedTuple):
-    """Groups of similar classes, the mean similarity within them, and how it grew from sweep to sweep."""
+    """Groups of similar classes, the mean similarity within them, and how it changed from sweep to sweep.
+
+    `converged`: the last sweep moved no class. `settled`: the share of all restarts of which this is true.
+    """
 
     members: list[list[int]]
     objective: float
     history: list[float]
+    converged: bool = True
+    settled: float = 1.0
 
 
-def within(b: Float[Tensor, "n n"], groups: Int[Tensor, " n"]) -> float:
+def within(b: Float[Tensor, "n n"], groups: Int[Tensor, "*runs n"]) -> Float[Tensor, "*runs"]:
     """Return the mean over classes of the mean similarity to the other members of the own cluster.
 
-    >>> within(torch.tensor([[9.0, 2.0], [4.0, 9.0]]), torch.tensor([0, 0]))
-    3.0
+    >>> within(torch.tensor([[9.0, 2.0], [4.0, 9.0]]), torch.tensor([[0, 0], [0, 1]])).tolist()
+    [3.0, 0.0]
     """
-    same = (groups[:, None] == groups) & ~torch.eye(len(b), dtype=torch.bool)
-    return float((torch.where(same, b, 0).sum(1) / same.sum(1).clamp(min=1)).mean())
+    inside = one_hot(groups).to(b)  # [*runs, n, clusters]
+    sums = (inside * (b.clone().fill_diagonal_(0) @ inside)).sum(-1)  # a class is not similar to itself
+    others = (inside * (inside.sum(-2, keepdim=True) - 1)).sum(-1)
+    return (sums / others.clamp(min=1)).mean(-1)
 
 
 def cluster(
-    b: Tensor, count: int = 4, *, smallest: int = 4, restarts: int = 20, seed: int = 0, sweeps: int = 100
+    b: Tensor,
+    count: int = 4,
+    *,
+    rule: str = "objective",
+    smallest: int = 4,
+    restarts: int = 1000,
+    seed: int = 0,
+    sweeps: int = 100,
 ) -> Clusters:
-    """Return the classes in `count` clusters of at least `smallest` (constrained k-means, Sec. 3.1.3).
+    """Return the classes in `count` clusters of at least `smallest` (constrained k-means, Secs. 3.1.3 and 4.3).
 
-    From a random partition, each class in turn wants to move where its mean similarity to the members is largest.
-    The paper moves it; but its own gain may be less than what the others lose, and then the sweeps need not end.
-    Here a move must also raise the mean similarity within clusters, which therefore never decreases. The best of
-    `restarts` partitions is returned. Raises ValueError if the classes do not fill the clusters.
+    From a random partition, each class in turn moves to another cluster, unless its own would keep fewer than
+    `smallest`, until a sweep moves nothing or `sweeps` are over. By the rule "literal" it moves as Sec. 3.1.3
+    prints: where its mean similarity to the members is largest, itself not counted. The others may lose more than
+    it gains, and then the sweeps need not end. By the rule "objective" it moves where the mean similarity within
+    clusters becomes largest, which therefore rises with every move (deviation dev-rep-clustering). The best of
+    `restarts` partitions is returned, of the converged ones if there are any. Raises ValueError for an unknown
+    rule and if the classes do not fill the clusters.
+
+    >>> b = torch.tensor([[0.0, 5, 1, 1], [5, 0, 1, 1], [1, 1, 0, 5], [1, 1, 5, 0]])
+    >>> cluster(b, 2, smallest=2).members, cluster(b, 2, smallest=1, rule="literal").members
+    ([[0, 1], [2, 3]], [[0, 1], [2, 3]])
     """
     n = len(b)
+    check_known("rule of clustering", rule, RULES)
     if b.shape != (n, n) or not bool(b.isfinite().all()):
         raise ValueError(f"expected a finite similarity matrix [n, n], got {list(b.shape)}")
     if count < 1 or smallest < 1 or count * smallest > n:
@@ -135,10 +162,15 @@ def cluster(
     if restarts < 1:
         raise ValueError(f"expected restarts >= 1, got {restarts}")
     b, generator = b.double(), torch.Generator().manual_seed(seed)
-    runs = [_climb(b, _partition(n, count, smallest, generator), count, smallest, sweeps) for _ in range(restarts)]
-    groups, history = max(runs, key=lambda run: run[1][-1])
-    members = [(groups == g).nonzero()[:, 0].tolist() for g in range(count)]
-    return Clusters(sorted(members), history[-1], history)
+    groups = torch.stack([_partition(n, count, smallest, generator) for _ in range(restarts)])
+    history, moving = _climb(b, groups, count, smallest, sweeps, rule)
+    reached = history[-1].where(~moving | moving.all(), -torch.inf)
+    best = int(reached.argmax())
+    members = sorted((groups[best] == g).nonzero()[:, 0].tolist() for g in range(count))
+    values = history[:, best].tolist()
+    while len(values) > 1 and values[-1] == values[-2]:  # sweeps of other restarts
+        values.pop()
+    return Clusters(members, float(reached[best]), values, not moving[best], float((~moving).double().mean()))
 
 
 def _partition(n: int, count: int, smallest: int, generator: torch.Generator) -> Tensor:
@@ -148,30 +180,69 @@ def _partition(n: int, count: int, smallest: int, generator: torch.Generator) ->
     return torch.cat([first, rest])[torch.randperm(n, generator=generator)]
 
 
-def _climb(b: Tensor, groups: Tensor, count: int, smallest: int, sweeps: int) -> tuple[Tensor, list[float]]:
-    history = [within(b, groups)]
+def _climb(
+    b: Tensor, groups: Int[Tensor, "runs n"], count: int, smallest: int, sweeps: int, rule: str
+) -> tuple[Float[Tensor, "sweeps runs"], Bool[Tensor, " runs"]]:
+    """Improve all runs in place; return what each reaches, first at its start, and which still move at the end."""
+    moving, history = torch.ones(len(groups), dtype=torch.bool), [within(b, groups)]
     for _ in range(sweeps):
-        moved = False
+        before, after = groups[moving], groups[moving]
         for c in range(len(b)):
-            own = int(groups[c])
-            if int((groups == own).sum()) <= smallest:
-                continue
-            mine = torch.nn.functional.one_hot(groups, count).double()
-            mine[c] = 0  # c is not similar to itself
-            means = (b[c] @ mine) / mine.sum(0).clamp(min=1)
-            best = int(means.argmax())
-            if best == own or means[best] <= means[own]:
-                continue
-            groups[c] = best
-            after = within(b, groups)
-            if after > history[-1]:
-                history.append(after)
-                moved = True
-            else:
-                groups[c] = own
-        if not moved:
+            _move(b, after, c, count, smallest, rule)
+        groups[moving] = after
+        reached = history[-1].clone()
+        reached[moving] = within(b, after)
+        history.append(reached)
+        moving[moving.clone()] = (after != before).any(1)
+        if not moving.any():
             break
-    return groups, history
+    return torch.stack(history), moving
+
+
+def _move(b: Tensor, groups: Int[Tensor, "runs n"], c: int, count: int, smallest: int, rule: str) -> None:
+    """Move class c to the cluster that the rule scores highest, in place and in every run where it is free to."""
+    inside, run, own = one_hot(groups, count).to(b), torch.arange(len(groups)), groups[:, c]
+    free = inside.sum(1)[run, own] > smallest
+    inside[:, c] = 0
+    sizes = inside.sum(1)  # [runs, count], of the others
+    if rule == "literal":
+        score = (b[c] @ inside) / sizes.clamp(min=1)
+    else:  # by how much c raises the sum over a cluster's classes of their mean similarity
+        before = (inside * (b.clone().fill_diagonal_(0) @ inside)).sum(1)
+        after = before + (b[c] + b[:, c]) @ inside
+        score = after / sizes.clamp(min=1) - before / (sizes - 1).clamp(min=1)
+    best = score.argmax(1)
+    run = run[free & (score[run, best] > score[run, own])]
+    groups[run, c] = best[run]
+
+
+def agreement(clusters: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> float:
+    """Return the adjusted Rand index of two clusterings on the class names that both have.
+
+    1: the same groups; 0: on average, of random groups of these sizes; NaN for fewer than two names in common. The
+    paper prints its clusters of VOC's classes (Sec. 4.3): data/paper_tables/repcam_clusters.csv.
+
+    >>> agreement([["cat", "dog"], ["car", "bus"]], [["bus", "car", "van"], ["dog", "cat"]])
+    1.0
+    """
+    first, second = ({name: g for g, group in enumerate(each) for name in group} for each in (clusters, others))
+    common = [name for name in first if name in second]
+    if len(common) < 2:
+        return math.nan
+    return float(adjusted_rand_score([first[name] for name in common], [second[name] for name in common]))
+
+
+def complete(clusters: Clusters | Sequence[Sequence[int]], k: int) -> int:
+    """Return for how many classes S-k is what it says: every cluster holds k classes besides the class itself.
+
+    For the others :func:`by_cluster` takes the last class of some cluster; where it is 0 for two k, they may be the
+    same selection.
+
+    >>> [complete([[0, 1], [2, 3, 4]], k) for k in (1, 2, 3)]
+    [5, 3, 0]
+    """
+    members = clusters.members if isinstance(clusters, Clusters) else clusters
+    return sum(len(own) for own in members if all(len(group) - (group is own) >= k for group in members))
 
 
 def by_cluster(b: Float[Tensor, "n n"], clusters: Clusters | Sequence[Sequence[int]], k: int = 1) -> Selection:

@@ -1,6 +1,7 @@
 """ACoL against a second computation of its maps; its trunk, its checkpoints and its refusals."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,9 +9,12 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from cam_utils import maps
 from cam_utils.networks import models
 from cam_utils.networks.baselines import ACoL, Normalised
 from cam_utils.pairs import Pairs, pairs_of
+from cam_utils.representative.fusion import Recipe, fused_maps
+from cam_utils.representative.sources import DirectSource
 
 HALF = ((0.5,) * 3, (0.25,) * 3)
 
@@ -128,28 +132,49 @@ def test_the_second_loss_does_not_reach_the_first_branch_through_the_mask(acol):
     torch.testing.assert_close(torch.autograd.grad(expected, acol.features.weight)[0], trunk)
 
 
-def test_class_maps_are_the_larger_of_both_branches_maps(acol):
+def rescaled(m: torch.Tensor) -> torch.Tensor:
+    return (m - m.min()) / (m.max() - m.min())
+
+
+def over_peak(m: torch.Tensor) -> torch.Tensor:
+    return m.clamp(min=0) / m.max() if m.max() > 0 else torch.zeros_like(m)
+
+
+@pytest.mark.parametrize(("normalisation", "rescale"), [("min-max", rescaled), ("relu-max", over_peak)])
+def test_class_maps_are_the_larger_of_both_branches_maps(acol, normalisation, rescale):
     images = random(2, 3, 6, 6)
+    for branch in acol.head:  # maps of both signs
+        branch[-1].bias.data -= branch_map(branch, acol.features(images)).detach().mean((0, 2, 3))
     pairs = Pairs(torch.tensor([1, 0, 1]), torch.tensor([0, 2, 1]), torch.tensor([1, 0, 1]))
-
-    def rescaled(m):
-        return (m - m.min()) / (m.max() - m.min())
-
     acol.train()
-    found = acol.class_maps(images, pairs)
+    found = acol.class_maps(images, pairs, normalisation=normalisation)
     assert acol.training and not found.requires_grad
-    maps, differs = first_map(acol, images), 0
+    raw, differs = first_map(acol, images), 0
     for p, (image, label) in enumerate([(1, 0), (0, 2), (1, 1)]):
-        first = rescaled(maps[image, label])
+        first = raw[image, label]
         features = F.conv2d(images[image : image + 1], acol.features.weight, acol.features.bias)
-        features = torch.where(first > 0.6, torch.zeros(()), features)
-        second = rescaled(branch_map(acol.head[1], features)[0, label])
+        features = torch.where(rescaled(first) > 0.6, torch.zeros(()), features)  # erased alike by both
+        second = rescale(branch_map(acol.head[1], features)[0, label])
+        first = rescale(first)
         expected = torch.where(first > second, first, second)
         torch.testing.assert_close(found[p], expected.detach())
         differs += int((expected > first + 0.1).any())
     assert differs  # the second branch adds something
     none = Pairs.one().take([])
-    assert acol.class_maps(images, none).shape == (0, 6, 6)
+    assert acol.class_maps(images, none, normalisation=normalisation).shape == (0, 6, 6)
+    if normalisation == "min-max":
+        assert torch.equal(acol.class_maps(images, pairs), found)
+
+
+def test_both_normalisations_reach_a_table_of_maps_unchanged(acol):
+    images = random(2, 3, 6, 6)
+    pairs = Pairs(torch.tensor([1, 0]), torch.tensor([0, 2]), torch.tensor([1, 0]))
+    for normalisation in maps.NORMALISATIONS:
+        source = DirectSource(partial(acol.class_maps, normalisation=normalisation), normalisation)
+        found = fused_maps(source, images, pairs, [Recipe("as it is", normalise=()), Recipe("over its maximum")])
+        expected = acol.class_maps(images, pairs, normalisation=normalisation)
+        torch.testing.assert_close(found["as it is"], expected)  # features have the images' size: no upsampling
+        torch.testing.assert_close(found["over its maximum"], expected)
 
 
 def test_class_maps_leave_the_statistics_of_a_training_network_alone():
@@ -232,3 +257,5 @@ def test_what_acol_cannot_be_is_refused(acol, tmp_path):
     assert acol.erase == 0.6
     with pytest.raises(ValueError, match=r"expected labels \(B,L\) = \(2, 3\), got \(2,\)"):
         acol.branches(random(2, 3, 4, 4), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="unknown normalisation 'minmax'; did you mean 'min-max'"):
+        acol.class_maps(random(1, 3, 4, 4), Pairs.one(), normalisation="minmax")

@@ -1,92 +1,11 @@
-"""Selection, layers and fusion: published clusters, brute force, and cases small enough to do by hand."""
-
-from itertools import combinations
+"""Selection, layers and fusion: cases small enough to do by hand."""
 
 import pytest
 import torch
 
-from cam_utils.data.voc import CLASSES
 from cam_utils.representative import fusion, selection
 from cam_utils.representative.similarity import similarity_matrix
-
-PUBLISHED = (  # Meng et al., Sec. 4.3
-    "aeroplane bird cow sheep",
-    "bicycle bus car motorbike",
-    "boat bottle diningtable horse person pottedplant train",
-    "cat chair dog sofa tvmonitor",
-)
-GROUPS = [[CLASSES.index(name) for name in group.split()] for group in PUBLISHED]
-
-
-def from_clusters(noise=0.2, seed=0):
-    """Return a B whose classes are more similar within the published clusters, plus noise."""
-    owner = torch.tensor([next(g for g, members in enumerate(GROUPS) if c in members) for c in range(20)])
-    same = (owner[:, None] == owner).double()
-    return same + noise * torch.rand(20, 20, generator=torch.Generator().manual_seed(seed)).double()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_published_clusters_come_back(seed):
-    assert selection.cluster(from_clusters(seed=seed), seed=seed).members == sorted(GROUPS)
-
-
-def random_b(n, seed):
-    return torch.rand(n, n, generator=torch.Generator().manual_seed(seed)).double()
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_objective_never_decreases(seed):
-    found = selection.cluster(random_b(20, seed), seed=seed, restarts=3)
-    assert len(found.history) > 1
-    assert all(b > a for a, b in zip(found.history, found.history[1:], strict=False))
-    owner = {c: group for group in found.members for c in group}
-    b = random_b(20, seed)
-    means = [sum(float(b[c, j]) for j in owner[c] if j != c) / (len(owner[c]) - 1) for c in range(20)]
-    assert found.objective == pytest.approx(sum(means) / 20)  # what it says it reached, counted again
-    assert min(map(len, found.members)) >= 4
-    assert sorted(c for group in found.members for c in group) == list(range(20))
-
-
-def test_every_move_raises_the_objective(monkeypatch):
-    states, within = [], selection.within
-    monkeypatch.setattr(selection, "within", lambda b, groups: states.append(groups.clone()) or within(b, groups))
-    b = random_b(20, 1)
-    groups, history = selection._climb(b, torch.arange(20) % 4, 4, 4, 100)
-    assert within(b, groups) == history[-1] > history[0]
-    refused = [s for s in states if within(b, s) < history[0]]
-    assert refused  # the paper's rule would have made these moves
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_clustering_finds_the_best_of_all_partitions(seed):
-    b = random_b(7, seed)
-    best = 0.0
-    for size in (2, 3):
-        for first in combinations(range(7), size):
-            groups = torch.tensor([int(c in first) for c in range(7)])
-            same = [(i, j) for i in range(7) for j in range(7) if i != j and groups[i] == groups[j]]
-            means = [
-                sum(float(b[i, j]) for i, j in same if i == c) / sum(i == c for i, _ in same) for c in range(7)
-            ]
-            best = max(best, sum(means) / 7)
-    assert selection.cluster(b, 2, smallest=2, restarts=60).objective == pytest.approx(best)
-
-
-def test_a_move_that_others_pay_for_is_refused():
-    # c0 leans to cluster {3, 4} by a little; cluster {0, 1, 2} would lose all that 1 and 2 have in 0.
-    b = torch.zeros(5, 5, dtype=torch.float64)
-    b[0, 1] = b[0, 2] = 1.0
-    b[0, 3] = b[0, 4] = 1.1
-    b[1, 0] = b[2, 0] = 5.0
-    start = torch.tensor([0, 0, 0, 1, 1])
-    groups, history = selection._climb(b, start.clone(), 2, 2, 100)
-    assert groups.tolist() == start.tolist()
-    assert history == [selection.within(b, start)]
-
-
-def test_clustering_is_deterministic_under_a_seed():
-    b = random_b(20, 3)
-    assert selection.cluster(b, seed=5) == selection.cluster(b, seed=5)
+from tests.representative.published import GROUPS, from_clusters, random_b
 
 
 def test_similarity_sums_probabilities_by_class():
@@ -152,6 +71,10 @@ def test_bad_selections_say_what_is_wrong():
         selection.by_chance(4, 5)
     with pytest.raises(ValueError, match="4 classes do not fill 4 clusters of at least 4"):
         selection.cluster(b)
+    with pytest.raises(ValueError, match="unknown rule of clustering 'printed'"):
+        selection.cluster(b, rule="printed")
+    with pytest.raises(ValueError, match="expected restarts >= 1, got 0"):
+        selection.cluster(b, smallest=1, restarts=0)
     with pytest.raises(ValueError, match="k >= 1"):
         selection.by_cluster(b, [[0, 1], [2, 3]], 0)
     with pytest.raises(ValueError, match="each of 4 classes once"):
