@@ -11,6 +11,8 @@ import yaml
 
 from cam_utils import data
 from cam_utils.data import coco, imagenet, msrc, photos, planet, stanford40, voc
+from cam_utils.evaluation.results import paper_table
+from cam_utils.networks.facts import NETWORKS
 from tests.workflow import tiny
 from workflow import ROOT
 from workflow.batch import estimate, grid
@@ -248,6 +250,25 @@ def test_exclusions_and_overrides_apply_to_what_they_match():
         job.parameters["dataset"]: job.parameters["size"] for job in plan.jobs.values() if "size" in job.parameters
     }
     assert sizes["planet"] == 256 and sizes["coco2017"] == 512
+
+
+def test_the_papers_grid_has_the_networks_and_images_of_the_second_papers_tables():
+    plan = grid.read(ROOT / "workflow" / "grids" / "paper.yaml", data_root="somewhere")
+    jobs = [job for job in plan.jobs.values() if job.chapter == "representative_cam"]
+    ours = {(p["dataset"], p.get("split", "val"), p["architecture"]) for p in (job.parameters for job in jobs)}
+    named = {name: network for network, facts in NETWORKS.items() for name in facts.papers}
+    sets = {"VOC12": "voc2012", "COCO": "coco2017"}
+    printed = set()
+    for number in (2, 3, 4, 5):
+        rows = paper_table(f"repcam_table{number}")
+        rows = rows[~rows["method"].str.contains("ACoL|CBAM")]  # networks that every run trains besides its own
+        cells = zip(rows["dataset"], rows["split"], rows["architecture"], strict=True)
+        printed |= {(sets[dataset], split, named[network]) for dataset, split, network in cells}
+    assert ours == printed and len(jobs) == 3 * len(printed)
+    (train,) = (job for job in jobs if job.id == "representative_cam-voc2012-resnet152-train-s0")
+    (val,) = (job for job in jobs if job.id == "representative_cam-voc2012-resnet152-val-s0")
+    assert train.parameters["split"] == "train" and train.key() != val.key()
+    assert train.trainings == val.trainings  # one network for both
 
 
 def test_the_estimates_rest_on_the_datasets_own_counts():
