@@ -177,7 +177,7 @@ class ACoL(Normalised):
     def class_maps(self, images: Tensor, pairs: Pairs, *, normalisation: str = "min-max") -> Tensor:
         """Return the maps [P, h, w] in [0, 1] of the pairs (image, label): the larger of both branches' maps.
 
-        Each is first normalised by one of :data:`cam_utils.maps.NORMALISATIONS`: "min-max" as in the authors' code,
+        Each is first normalised by one of `cam_utils.maps.NORMALISATIONS`: "min-max" as in the authors' code,
         whose maps of signed scores have a background far above 0, or "relu-max" as the maps that it is compared
         with (deviation dev-rep-other-normalisation). What B sees erased is A's min-max map of the pair's own label
         above `erase`, either way. The larger of two min-max maps peaks at 1 but need not reach 0, since the two
