@@ -207,7 +207,7 @@ def _fit(start: Classifier, plan: _Plan, pairs: Sequence[Pair]) -> Iterator[tupl
     """Train the stack of `pairs` and yield (pair, its networks) as each has all that are wanted."""
     schedule = plan.schedule
     states = [_begin(plan, pair) for pair in pairs]
-    networks = [_fresh(start, pair, plan.seed).to(plan.device).train() for pair in pairs]
+    networks = [untrained(start, pair, plan.seed).to(plan.device).train() for pair in pairs]
     template = networks[0]
     parameters, buffers = stack_module_state(networks)
     del networks
@@ -262,7 +262,7 @@ def _hits(logits: Tensor, y: Tensor) -> Tensor:
     return best == y if y.dim() == 2 else y.gather(2, best[..., None])[..., 0] > 0
 
 
-def _fresh(start: Classifier, pair: Pair, seed: int) -> Classifier:
+def untrained(start: Classifier, pair: Pair, seed: int) -> Classifier:
     """Return a copy of `start` with a new head, a logit per class; its values depend on the pair and the seed."""
     model = copy.deepcopy(start)
     with torch.random.fork_rng(devices=[]):

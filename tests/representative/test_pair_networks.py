@@ -38,7 +38,7 @@ def test_stacked_networks_learn_what_each_learns_alone(start, scenes, tmp_path):
         facts = [torch.load(found.path(*pair), weights_only=True)["facts"] for found in (alone, stacked)]
         assert facts[0]["epochs"] == facts[1]["epochs"] == 2
         torch.testing.assert_close(alone(*pair)(x), stacked(*pair)(x), rtol=1e-4, atol=1e-4)
-        untrained = pair_networks._fresh(start, pair, 0).eval()
+        untrained = pair_networks.untrained(start, pair, 0).eval()
         learnt = (alone(*pair)(x) - untrained(x)).abs().max()
         assert learnt > 0.01  # against which the tolerance is small
 
@@ -124,7 +124,7 @@ def test_a_group_learns_equal_shares_of_an_images_labels(start, busy, tmp_path):
     assert {1, 2} <= set(shares.sum(1).tolist())
     step = PairSchedule(lr=1e-3, batch_size=len(rows), epochs=1, accuracy=2.0, augment="none")  # all images at once
     found = run(precise, busy, tmp_path, pairs=[group, (0, 1)], schedule=step, several=True)
-    net = pair_networks._fresh(precise, group, 0).train()
+    net = pair_networks.untrained(precise, group, 0).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     x = torch.stack([busy[int(i)].image for i in rows]).double()
     log_p = net(net.preprocess(x)).log_softmax(1)

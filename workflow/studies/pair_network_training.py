@@ -18,7 +18,6 @@ from cam_utils.representative.pair_networks import PairSchedule, train_pairs, tr
 from cam_utils.representative.trained_networks import Pair, TrainedNetworks
 from workflow.studies.photograph_cells import STOPPING
 
-
 RECIPE = PairSchedule()  # the paper's
 
 
@@ -34,6 +33,7 @@ class Settings:
     snapshots: tuple[int, ...] = (1, 3, 10)
     schedule: PairSchedule = RECIPE
     seed: int = 0
+    limit: int | None = None  # images of each split, to try it out
 
     @property
     def everything(self) -> Pair:
@@ -65,9 +65,8 @@ def loader(root: str | Path, settings: Settings) -> Callable[[str], Dataset]:
 
     @functools.cache
     def load(split: str) -> Dataset:
-        whole = data.load(
-            "voc2012", "val" if split == "test" else "train", root=root, size=settings.size, resize="crop"
-        )
+        name = "val" if split == "test" else "train"
+        whole = data.load("voc2012", name, root=root, size=settings.size, resize="crop", limit=settings.limit)
         if split == "test":
             return whole
         drawn = data.Drawn(whole, None, seed=0).rows
