@@ -1,9 +1,9 @@
 """Why the logit of a pair's network is a poor thing to explain: what the rows of its head have in common.
 
-A softmax sees only differences of logits. The loss's gradient with respect to the rows of a head sums to zero over
-the rows. Of two rows it is opposite, Adam's steps are opposite, too, and the mean of both keeps its random start for
-ever; of more rows Adam's steps do not sum to zero, and their mean moves a little. A row is the mean plus its
-deviation from it, and the map of a logit the sum of the maps of both.
+A softmax sees only differences of logits. The gradient of the loss with respect to the rows of a head sums to zero
+over the rows. Of two rows it is opposite, Adam's steps are opposite, too, and the mean of both keeps its random
+start for ever; of more rows Adam's steps do not sum to zero, and their mean moves a little. A row is the mean plus
+its deviation from it, and the map of a logit the sum of the maps of both.
 """
 
 from collections.abc import Iterator
