@@ -62,7 +62,7 @@ def test_no_image_is_both_trained_on_and_judged(shared):
         assert train.labels[rows][:, pair].sum(0).tolist() == [150, 150]
 
 
-def test_a_study_goes_on_and_tells_the_same(load, monkeypatch, tmp_path):
+def test_a_study_goes_on_and_tells_the_same(load, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(training, "loader", lambda root, settings: load)
     monkeypatch.setenv("CAM_UTILS_CACHE", str(tmp_path))
     table, record = pair_networks.study(tmp_path, TINY, progress=False)
@@ -94,6 +94,16 @@ def test_a_study_goes_on_and_tells_the_same(load, monkeypatch, tmp_path):
     again, known = pair_networks.study(tmp_path, TINY, progress=False)
     pd.testing.assert_frame_equal(again, table)
     assert known["trainings"] == record["trainings"]
+
+    monkeypatch.setattr(pair_networks, "study", lambda *_: (table, record))
+    monkeypatch.setattr("sys.argv", ["", "--data", str(tmp_path), "--out", str(tmp_path / "rows.csv")])
+    pair_networks.main()
+    printed, stored = capsys.readouterr().out, pd.read_csv(tmp_path / "rows.csv")
+    assert "T of the other half" in printed
+    np.testing.assert_allclose(stored["value"], table["value"], rtol=1e-4)
+    told = json.loads((tmp_path / "rows.json").read_text())
+    assert told["clusters"] == record["clusters"]
+    assert {"git", "dirty", "versions", "command", "threads"} <= set(told)
 
 
 def test_every_rule_compares_a_class_with_others():
