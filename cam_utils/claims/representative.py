@@ -13,6 +13,7 @@ from cam_utils.networks.facts import NETWORKS
 from cam_utils.runs import Run
 
 CHAPTER = "representative_cam"
+PHOTOGRAPHS = "representative_photographs"  # the study of photographs, whose runs answer the same claims
 RANKS, CLUSTERS = ("Rank-a", "Rank-b"), ("S-1", "S-2", "S-3", "S-4")
 RULES = ("Random", *RANKS, *CLUSTERS)
 FREE = {"architecture", "weights", "baselines", "stack", "device", "output"}  # may differ between compared networks

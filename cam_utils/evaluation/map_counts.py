@@ -58,7 +58,9 @@ def evaluate_maps(
 
     def measure(batch: Batch) -> pd.DataFrame:
         truth = truths(batch, dataset.classes, chosen).to(device)
-        x = preprocess(batch.images.to(device))
+        x = preprocess(batch.images.to(device)).contiguous(
+            memory_format=torch.channels_last
+        )  # faster, as in evaluate
         return _rows(source, x, truth, recipes, batch.ids, chosen, thresholds)
 
     table = measured(
