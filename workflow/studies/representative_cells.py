@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cam_utils import data
-from cam_utils.evaluation import miou
 from cam_utils.evaluation.map_counts import truths
 from cam_utils.files import fingerprint
 from cam_utils.maps import NORMALISATIONS, peak, upsample
@@ -26,9 +25,9 @@ from cam_utils.networks import models
 from cam_utils.networks.capture import capture
 from cam_utils.networks.features import pooled_features
 from cam_utils.pairs import Pairs
-from cam_utils.representative import pair_heads, selection, sources
+from cam_utils.representative import pair_heads, selection, sources, sums
 from cam_utils.representative.complementarity import complementarity
-from cam_utils.representative.fusion import STAGES, Recipe
+from cam_utils.representative.fusion import Recipe
 from cam_utils.representative.similarity import similarity_matrix
 
 SIZE = 224
@@ -37,10 +36,6 @@ PARTS = {"voc2012": (("train",), "val", 30), "msrc": (("train", "val"), "test", 
 N = 4  # representatives of a class
 LEAST_APART = 5  # images of each of two classes without the other, or the pair has no head
 DRAWS = 10  # of random representatives
-COUNTS, COUNT_DRAWS = (1, 2, 4, 8), 3  # numbers of representatives for the mean against the sum, and draws of each
-NORMALISED = {  # where a map is divided by its maximum -> stages
-    "both": STAGES, "pairs": ("layer", "product"), "fusion": ("fusion",), "nowhere": (),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,27 +151,12 @@ def selections(
     }  # fmt: skip
     found = {name: among(rule, others) for name, rule in rules.items()}
     found["All"] = [list(mine) if len(mine) >= N else [] for mine in others]
-    return found | drawn(others, N, DRAWS, "Random ", seed), clusters
+    enough = found["All"]
+    draws = {f"Random {k}": sums.drawn(enough, N, seed=10_000 * seed + 100 * k) for k in range(DRAWS)}
+    return found | draws, clusters
 
 
-def drawn(others: Sequence[Sequence[int]], count: int, draws: int, name: str, seed: int) -> dict:
-    """Return random representatives, `draws` times, of every class with at least N others."""
-
-    def one(draw: int, kept: list[int], c: int) -> list[int]:
-        chosen = selection.by_chance(len(kept), count, seed=10_000 * seed + 100 * draw + c)
-        return [kept[j] for j in chosen[kept.index(c)]]
-
-    return {
-        f"{name}{draw}": [
-            one(draw, sorted([c, *mine]), c) if len(mine) >= max(N, count) else [] for c, mine in enumerate(others)
-        ]
-        for draw in range(draws)
-    }
-
-
-def last_layer(
-    chosen: dict[str, selection.Selection], others: Sequence[Sequence[int]], names: Sequence[str]
-) -> list:
+def last_layer(chosen: dict[str, selection.Selection], names: Sequence[str]) -> list[Recipe]:
     """Return the recipes of the last layer: single pairs, every rule, and the controls."""
     every = chosen["All"]
     found = [Recipe(f"vs {name}", [[k] if k in mine else [] for mine in every]) for k, name in enumerate(names)]
@@ -187,21 +167,6 @@ def last_layer(
             Recipe(f"{rule}, ReLU last", chosen[rule], joint=True),
         ]
     return [*found, Recipe("S-1+F, maps squared", chosen["S-1"], square=True)]
-
-
-def means_and_sums(others: Sequence[Sequence[int]], seed: int = 0) -> list[Recipe]:
-    """Return N random comparisons, or all, under each normalisation: "N = 4, pairs, draw 0".
-
-    A sum of N maps is at T what their mean is at T / N.
-    """
-    found = []
-    for where, stages in NORMALISED.items():
-        for count in COUNTS:
-            for name, picked in drawn(others, count, COUNT_DRAWS, "draw ", seed).items():
-                found.append(Recipe(f"N = {count}, {where}, {name}", picked, normalise=stages))
-        every = [list(mine) if len(mine) >= N else [] for mine in others]
-        found.append(Recipe(f"N = all, {where}, draw 0", every, normalise=stages))
-    return found
 
 
 def cam_source(model: models.Classifier, normalisation: str) -> sources.DirectSource:
@@ -243,8 +208,3 @@ def complements(
                     place = (truth.masks[row], truth.valid[truth.pairs.image[row]])
                     tables.append(complementarity(maps, base[row], *place, threshold).assign(**facts, rule=rule))
     return pd.concat(tables, ignore_index=True)
-
-
-def sum_thresholds(n: int) -> tuple[float, ...]:
-    """Return T and T / N for every N of :data:`COUNTS`, and for all n - 1 others."""
-    return tuple(sorted({miou.PAPER_THRESHOLD / count for count in (*COUNTS, n - 1)}))

@@ -23,7 +23,7 @@ from cam_utils.evaluation.map_counts import evaluate_maps
 from cam_utils.files import code_fingerprint, fingerprint
 from cam_utils.maps import NORMALISATIONS
 from cam_utils.networks import models
-from cam_utils.representative import sources
+from cam_utils.representative import sources, sums
 from cam_utils.representative.fusion import Recipe
 from workflow.studies import representative_cells as cells
 from workflow.studies.photograph_cells import save_table
@@ -68,7 +68,7 @@ def counted(model: models.Classifier, heads: cells.Heads, of: cells.Cell, networ
         Recipe("Adding", multilayer=True, multiply=False), Recipe("Baseline, map squared", square=True),
     ]  # fmt: skip
     tables = [
-        count(pair_source, cells.last_layer(chosen, others, of.classes)),
+        count(pair_source, cells.last_layer(chosen, of.classes)),
         count(pair_source, [Recipe(f"{rule}+A+F", picked, True) for rule, picked in layered.items()]),
         count(soft_source, [Recipe(f"{r}+F", chosen[r]) for r in ("S-1", "All", "Random 0")], "softmax "),
         count(soft_source, [Recipe("S-1+A+F", chosen["S-1"], True)], "softmax "),
@@ -80,8 +80,8 @@ def counted(model: models.Classifier, heads: cells.Heads, of: cells.Cell, networ
     cells.with_head(model, heads.rest)
     tables.append(count(sources.ClassSource(model, layers), baseline[:2], "one against rest: "))
     last = sources.HeadSource(model, [model.features], heads.against)
-    sums = count(last, cells.means_and_sums(others), thresholds=cells.sum_thresholds(len(of.classes)))
-    return pd.concat(tables, ignore_index=True), of_sums(sums, len(of.classes)), chosen, clusters
+    rows = count(last, sums.recipes(others, least=cells.N), thresholds=sums.thresholds(len(of.classes) - 1))
+    return pd.concat(tables, ignore_index=True), sums.of_sums(rows, len(of.classes) - 1), chosen, clusters
 
 
 def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **how) -> Path:
@@ -108,7 +108,7 @@ def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **
     work, how = files.cache() / PHOTOGRAPHS / key, {"progress": progress, "batch_size": 4}
     model = models.build(network, n, head="linear", weights=weights).eval()
     heads = cells.fitted(model, of, progress=progress)
-    table, sums, chosen, clusters = counted(model, heads, of, network, work, **how)
+    table, summed, chosen, clusters = counted(model, heads, of, network, work, **how)
     cells.with_head(model, heads.softmax)
     complements = cells.complements(
         model, heads, of, complementing(chosen), miou.PAPER_THRESHOLD, progress=progress
@@ -118,7 +118,7 @@ def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **
     facts = [name for name in table if not name.startswith(("area_", "hit_"))]
     save_table(folder / "pairs.parquet", compact(table[~single]))
     save_table(folder / "single.parquet", compact(table.loc[single, [*facts, *SINGLE]]))
-    save_table(folder / "sums.parquet", compact(sums))
+    save_table(folder / "sums.parquet", compact(summed))
     save_table(folder / "complements.parquet", compact(complements))
     runs.save(folder / "means.csv", means(table, dataset, of.judged.split))
     skipped = n * (n - 1) // 2 - len(heads.pairs)
@@ -138,18 +138,6 @@ def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **
     made |= {name: origin[name] for name in ("git", "dirty")}  # the tree's state before this wrote into it
     runs.write_run(folder, parameters, started, chapter=PHOTOGRAPHS, threads=torch.get_num_threads(), **made)
     return folder
-
-
-def of_sums(table: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return the means' table with the counts at T, and as area_sum and hit_sum those at T / N: of the sum of N."""
-    counts = table["method"].str.extract(r"^N = (\w+),")[0].replace("all", str(n - 1)).astype(int)
-    found = table[[name for name in table if not name.startswith(("area_", "hit_"))]].copy()
-    for kind in ("area", "hit"):
-        found[f"{kind}_0.15"] = table[f"{kind}_0.15"]
-        for count in counts.unique():
-            at = f"{kind}_{miou.PAPER_THRESHOLD / count:g}"
-            found.loc[counts == count, f"{kind}_sum"] = table.loc[counts == count, at]
-    return found.astype({"area_sum": int, "hit_sum": int})
 
 
 def complementing(chosen: dict) -> dict:
