@@ -1,10 +1,10 @@
 """The papers' claims, each with its test on stored runs: what holds, what fails, what nobody has run yet.
 
 A claim has an id (C1 to C19 and E1 to E3: MinMax-CAM, R1 to R11: representative-class CAM, S1 to S6: SS-CAM), a
-statement, what the paper's own tables say of it, and a test. The tests read what the chapters and the study of
+statement, what the paper's own tables say of it, and a test. The tests read what the chapters and the studies of
 photographs store in their run folders (`pairs.parquet`, `facts.json`, ...) and nothing else, but for C7 and C14,
-which are about printed cells of the paper's tables; E1 to E3 are identities that we derive. The study's runs hold
-several seeds: a verdict on them needs every seed on its side.
+which are about printed cells of the paper's tables; E1 to E3 are identities that we derive. MinMax-CAM's runs on
+photographs hold several seeds: a verdict on them needs every seed on its side.
 
 >>> list(CLAIMS)[:3], len(CLAIMS), CLAIMS["C5"].chapter
 (['C1', 'C2', 'C3'], 39, 'minmax_cam')
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cam_utils.claims import heads, minmax, photographs, representative, smoothed
+from cam_utils.claims import heads, minmax, photographs, representative, rules, smoothed
 from cam_utils.claims.evidence import Claim, seeds_text, text
 from cam_utils.runs import Run
 
@@ -28,10 +28,13 @@ COLUMNS = (
 # Chapter with claims -> whose runs answer them, as settings: the tables that its tests compare, read once for all.
 SETTINGS = {
     "minmax_cam": {"minmax_cam": minmax.settings, photographs.CHAPTER: photographs.settings},
-    "representative_cam": {"representative_cam": representative.settings},
+    "representative_cam": {
+        "representative_cam": representative.settings,
+        representative.PHOTOGRAPHS: representative.photograph_settings,
+    },
     "ss_cam": {"ss_cam": smoothed.settings},
 }
-_ALL = (*minmax.CLAIMS, *heads.CLAIMS, *representative.CLAIMS, *smoothed.CLAIMS)
+_ALL = (*minmax.CLAIMS, *heads.CLAIMS, *rules.CLAIMS, *smoothed.CLAIMS)
 CLAIMS: dict[str, Claim] = {
     claim.id: claim for claim in sorted(_ALL, key=lambda claim: ("CRSE".index(claim.id[0]), int(claim.id[1:])))
 }

@@ -6,7 +6,7 @@ import pytest
 
 from cam_utils import claims
 from cam_utils.claims.evidence import row
-from cam_utils.evaluation import facts, miou, results
+from cam_utils.evaluation import facts, results
 from tests.claims.chapter_runs import minmax_run, pairs, verdicts, write
 
 PRINTED = ["C7", "C14"]  # claims about single cells, for which no run is asked
@@ -133,60 +133,6 @@ def test_identities_are_read_from_the_table_and_the_facts(tmp_path):
 def test_a_run_without_predicted_pairs_answers_nothing(tmp_path):
     judged = claims.judge([minmax_run(tmp_path / "a", pairs(in_predicted=False))])
     assert set(judged.loc[judged["claim"] == "C5", "verdict"]) == {"not run"}
-
-
-def counted(hits, n=12):
-    """Return a table of pixel counts: every method's maps of two classes have these hits out of 100 true pixels."""
-    rows = [
-        {"image_index": i, "image": str(i), "label": c, "class": "ab"[c], "method": method, "truth": 100,
-         "area_0.15": 100, "hit_0.15": hit + i % 3}
-        for i in range(n) for c in (0, 1) for method, hit in hits.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def counts_run(folder, hits, **changed):
-    """Return a run of the representative-class chapter."""
-    parameters = {"dataset": "digits", "architecture": "digits", "seed": 0, "threshold": 0.15, "split": "val"}
-    parameters |= {"finetune": "heads"} | changed
-    return write(folder, "representative_cam", parameters, pairs=counted(hits))
-
-
-RULES = {
-    "Baseline": 50, "Baseline+A": 60, "Random+F": 40, "Random+A+F": 55, "S-1+F": 52, "S-1+A+F": 54, "All+F": 50,
-    "Rank-a+A+F": 58, "Rank-b+A+F": 53, "S-2+A+F": 50, "S-3+A+F": 50, "S-4+A+F": 50, "vs a": 30, "vs b": 70,
-}  # fmt: skip
-
-
-def test_rules_are_compared_by_their_miou(tmp_path):
-    judged = claims.judge([counts_run(tmp_path / "a", RULES)])
-    assert verdicts(judged, "R4") == {"A helps Random+F": "holds", "A helps S-1+F": "holds"}
-    assert verdicts(judged, "R4'") == {"A helps the baseline as well": "holds"}
-    assert verdicts(judged, "R5") == {"Random+F beats the baseline": "fails", "S-1+F beats the baseline": "holds"}
-    assert verdicts(judged, "R6") == {"S-1+A+F is the best rule (next: Rank-a+A+F)": "fails"}
-    assert list(verdicts(judged, "R7").values()) == ["fails"]
-    assert list(verdicts(judged, "R1").values()) == ["undecided"]  # six images of odd index
-    assert verdicts(judged, "R3") == {"most of the 4 single pairs beat Grad-CAM": "undecided"}  # just half of them
-    assert set(judged.loc[judged["claim"].isin(["R8", "R10", "R11"]), "verdict"]) == {"not run"}
-    expected = miou.differences(counted(RULES), [("S-1+A+F", "Baseline")]).iloc[0]
-    found = judged[judged["part"] == "S-1+A+F beats the baseline"].iloc[0]
-    np.testing.assert_allclose([found["value"], found["low"]], [100 * expected["value"], 100 * expected["low"]])
-
-
-def test_networks_are_compared_across_runs(tmp_path):
-    options = {"dataset": "coco2017", "weights": "imagenet"}
-    small = counts_run(tmp_path / "small", RULES, architecture="resnet18", **options)
-    large = counts_run(
-        tmp_path / "large", RULES | {"Baseline": 45, "Rank-a+A+F": 50, "Rank-b+A+F": 50}, architecture="resnet101",
-        **options,
-    )  # fmt: skip
-    other = counts_run(tmp_path / "other", RULES, architecture="resnet152", dataset="voc2012")
-    judged = claims.judge([large, other, small])
-    assert verdicts(judged, "R11") == {"the baseline of resnet101 beats that of resnet18": "fails"}
-    assert set(verdicts(judged, "R8").values()) == {"holds"} and len(verdicts(judged, "R8")) == 2
-    assert judged.loc[judged["claim"] == "R8", "network"].eq("resnet18, resnet101").all()
-    assert judged.loc[judged["claim"] == "R10", "dataset"].eq("coco2017").all()
-    assert set(claims.judge([small])[lambda t: t["claim"].isin(["R8", "R11"])]["verdict"]) == {"not run"}
 
 
 def smoothed_tables(n=12):
