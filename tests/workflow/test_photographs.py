@@ -13,6 +13,7 @@ import torch
 
 from cam_utils import data
 from cam_utils.evaluation.evaluate import evaluate
+from cam_utils.methods import query
 from cam_utils.networks import models
 from workflow import ROOT
 from workflow.studies import photograph_cells as cells
@@ -157,3 +158,23 @@ def test_statistics_of_known_heads():
     assert (row["positive_mass"], row["labels_per_kernel"]) == (1, pytest.approx(3 * 20 / 64))
     assert (row["kernels_for_one"], row["kernels_for_none"]) == (0, 44 / 64)
     assert row["f1_weighted"] == pytest.approx(2 / 3)  # one of two found, none wrong
+
+
+def test_identities_are_measured_on_the_first_images_of_two_labels(monkeypatch):
+    """With gradients twice as large as they are, a Grad-CAM deviates by the CAM itself: by its peak's share."""
+    model, images = models.build("digits", 10, seed=1).eval(), data.load("digits", "val", limit=30)
+    two = (images.labels.sum(1) == 2).nonzero()[:, 0].tolist()
+    raws = []
+    for sample in (images[index] for index in two[:2]):
+        a = model.features(model.preprocess(sample.image[None]))[0].detach()
+        raws.append(torch.einsum("lk,khw->lhw", model.head.class_weights()[sample.labels > 0].detach(), a))
+    expected = max(float(raw.max() / raw.abs().max()) for raw in raws)
+    assert expected > 0 and len(two) > 2
+    found = facts.identities(model, images, count=2)
+    assert (found["images"], found["two_label_images"]) == (2, 2)
+    assert max(found["overlap"], *found["deviation"].values()) < 1e-5
+    right = query.head_gradients
+    monkeypatch.setattr(query, "head_gradients", lambda *given: 2 * right(*given))
+    assert facts.identities(model, images, count=2)["deviation"]["Grad-CAM"] == pytest.approx(expected)
+    none = facts.identities(model, data.load("digits", "val", limit=two[0]))
+    assert (none["two_label_images"], none["overlap"], none["deviation"]) == (0, 0.0, {})

@@ -9,8 +9,8 @@ from sklearn.metrics import fbeta_score
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cam_utils.claims.identities import deviations
 from cam_utils.evaluation.regions import label_regions
-from cam_utils.methods import cams
 from cam_utils.methods.query import ask
 from cam_utils.networks import head_facts
 from cam_utils.networks.models import Classifier
@@ -115,31 +115,17 @@ def _of_region(regions: Tensor | None, label: int) -> dict[str, float]:
     }
 
 
-@torch.no_grad()
-def identities(model: Classifier, images: Dataset, count: int = 16) -> dict[str, float]:
-    """Return what E2 and E3 are about, on the first `count` images of exactly two labels.
+def identities(model: Classifier, images: Dataset, count: int = 16) -> dict[str, int | float | dict[str, float]]:
+    """Return :func:`cam_utils.claims.identities.deviations` on the first `count` images of exactly two labels.
 
-    overlap: the largest value that both MinMax maps of an image have at one pixel, deviation: the largest
-    difference of each form made by gradients (a backward for every pair) from the same form made by the head's
-    weights; both as shares of the largest value of the image's CAMs, signed.
+    Without such an image nothing is measured: no deviation, and an overlap of 0 on 0 images.
     """
-    two = (images.labels.sum(1) == 2).nonzero().flatten().tolist()[:count]
-    forms = {
-        "Grad-CAM": (cams.cam, cams.grad_cam),
-        "MinMax-Grad-CAM": (cams.minmax_cam, cams.minmax_grad_cam),
-        "D-MinMax-Grad-CAM": (cams.d_minmax_cam, cams.d_minmax_grad_cam),
-    }
-    overlap, apart = 0.0, dict.fromkeys(forms, 0.0)
-    for index in two:
-        sample = images[index]
-        query = ask(model, model.preprocess(sample.image[None]), pairs_of(sample.labels[None] > 0))
-        given = query.activations, query.weights, query.pairs
-        largest = cams.cam(*given, relu=False).abs().max()
-        overlap = max(overlap, float(cams.minmax_cam(*given).amin(0).max() / largest))
-        for name, (form, by_gradient) in forms.items():
-            made = by_gradient(query.activations, query.gradients, query.pairs)
-            apart[name] = max(apart[name], float((made - form(*given)).abs().max() / largest))
-    return {"two_label_images": len(two), "overlap": overlap, "deviation": apart}
+    two = [images[index] for index in (images.labels.sum(1) == 2).nonzero().flatten().tolist()[:count]]
+    if not two:
+        return {"images": 0, "two_label_images": 0, "overlap": 0.0, "deviation": {}}
+    present = torch.stack([sample.labels > 0 for sample in two])
+    shown = model.preprocess(torch.stack([sample.image for sample in two]))
+    return deviations(ask(model, shown, pairs_of(present)))
 
 
 def of_classes(train: Dataset, test: Dataset) -> pd.DataFrame:
