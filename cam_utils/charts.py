@@ -61,6 +61,20 @@ def forest(
     return figure
 
 
+def flow(steps: dict[str, str]) -> Figure:
+    """Draw the steps of a method, {name: what it gives}, as boxes from left to right with arrows between them."""
+    figure, axes = plt.subplots(figsize=(1.35 * len(steps), 1.1))
+    box = {"boxstyle": "round,pad=0.5", "fc": "0.95", "ec": "0.4"}
+    arrow = {"arrowstyle": "-|>", "color": "0.3"}
+    for at, (name, gives) in enumerate(steps.items()):
+        axes.text(at, 0, f"{name}\n{gives}", ha="center", va="center", fontsize=7.5, bbox=box, linespacing=1.3)
+        if at:
+            axes.annotate("", (at - 0.4, 0), (at - 0.6, 0), arrowprops=arrow)
+    axes.set(xlim=(-0.55, len(steps) - 0.45), ylim=(-1, 1))
+    axes.axis("off")
+    return figure
+
+
 def verdict_dots(table: pd.DataFrame) -> Figure:
     """Draw a table of verdicts, keys of VERDICTS (or "" for none): a row per claim, a column per run."""
     rows, columns = table.shape
