@@ -68,7 +68,8 @@ def miou(
 
 def _explained(table: pd.DataFrame, definition: str = "M1") -> pd.DataFrame:
     """Return the rows that a definition counts: M3 has a background, the others have classes alone."""
-    return table if definition == "M3" else table[table["class"] != BACKGROUND]
+    rows = table if definition == "M3" else table[table["class"] != BACKGROUND]
+    return rows.astype({name: object for name in ("method", "class") if name in rows})  # stored as categories
 
 
 def class_order(table: pd.DataFrame) -> list[str]:

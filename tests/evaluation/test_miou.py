@@ -205,3 +205,11 @@ def test_a_threshold_is_chosen_on_the_half_that_it_does_not_judge():
     assert len(found) == len(table)
     with pytest.raises(ValueError, match="nothing to compare"):
         miou.at_chosen_threshold(table[:1], thresholds=(0.1, 0.5))
+
+
+def test_a_table_stored_with_categories_gives_the_same(measured):
+    table = measured[0]
+    rest = table[table["class"] != "3"]
+    stored = table.astype({"method": "category", "class": "category"})
+    stored = stored[stored["class"] != "3"]  # "3" stays among the categories
+    pd.testing.assert_frame_equal(miou.summary(stored, resamples=5), miou.summary(rest, resamples=5))
