@@ -47,7 +47,7 @@ def photograph_settings(runs: Sequence[Run]) -> list[Setting]:
     """
     found = []
     for run in runs:
-        table = pd.concat([_words(run.table()), _words(run.table("single"))], ignore_index=True)
+        table = pd.concat([run.table(), run.table("single")], ignore_index=True)
         if len(table) and len(table := comparable(table)):
             given = run.parameters
             scenes = f"{given['dataset']} {given['split']}, {given['finetune']} on photographs"
@@ -55,26 +55,26 @@ def photograph_settings(runs: Sequence[Run]) -> list[Setting]:
     return found
 
 
-def _words(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with words in place of categories."""
-    return table.astype(dict.fromkeys(table.select_dtypes("category").columns, str))
-
-
 def comparable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the classes that a mean over classes is of, the same for all methods.
 
-    They are judged in at least LEAST_IMAGES images, and explained by every method but the single pairs, some of
-    which have no head.
+    These classes are judged in at least LEAST_IMAGES images, and explained by every method but the single pairs,
+    some of which have no head. Categories become words.
 
     >>> rows = pd.DataFrame({"image_index": [*range(10), 0], "class": ["cow"] * 10 + ["cat"], "method": "Baseline"})
     >>> comparable(rows)["class"].unique().tolist()
     ['cow']
     """
+    table = _words(table)
     whole = table[~table["method"].str.startswith(SINGLE)]
-    images = whole.groupby("class", observed=True)["image_index"].nunique()
-    methods = whole.groupby("class", observed=True)["method"].nunique()
+    images, methods = (whole.groupby("class")[name].nunique() for name in ("image_index", "method"))
     enough = (images >= LEAST_IMAGES) & (methods == whole["method"].nunique())
     return table[table["class"].isin(enough.index[enough])]
+
+
+def _words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with words in place of categories."""
+    return table.astype(dict.fromkeys(table.select_dtypes("category").columns, str))
 
 
 def means(setting: Setting) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,28 +44,49 @@ def is_one(run: Run) -> bool:
 def check(run: Run, reading: Callable) -> None:
     """Raise what is wrong with a file of the run, each read within `reading(name)`."""
     with reading("run.json"):
-        _fields(run.record, RECORD)
-        _fields(run.parameters, {"dataset": str, "architecture": str, "rates": list, "seeds": list})
-    for name, columns in COLUMNS.items():
-        with reading(name):
-            file = _there(run, name)
-            table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
-            if missing := [column for column in columns if column not in table]:
-                raise ValueError(f"expected the columns {', '.join(columns)}, missing: {', '.join(missing)}")
-            if not len(table):
-                raise ValueError("expected at least one row, got none")
+        fields(run.record, RECORD)
+        fields(run.parameters, {"dataset": str, "architecture": str, "rates": list, "seeds": list})
+    check_tables(run, COLUMNS, reading)
     with reading("score_cam.parquet"):
         run.table("score_cam")  # none until Score-CAM has been run
     with reading("heads.csv"):
         heads(run)
     with reading("facts.json"):
-        known = json.loads(_there(run, "facts.json").read_text())
-        _fields(known, {"seconds_per_image": dict, "identities": dict})
+        known = json.loads(there(run, "facts.json").read_text())
+        fields(known, {"seconds_per_image": dict, "identities": dict})
         seconds(run)
         identities(run)
     with reading("heads.pt"):
-        if not zipfile.is_zipfile(_there(run, "heads.pt")):
+        if not zipfile.is_zipfile(there(run, "heads.pt")):
             raise ValueError("expected weights that torch.save has written whole")
+
+
+def check_tables(run: Run, columns: Mapping[str, Sequence[str]], reading: Callable) -> None:
+    """Raise what is wrong with a table of {file: columns}: it is missing, damaged, empty or lacks a column."""
+    for name, wanted in columns.items():
+        with reading(name):
+            file = there(run, name)
+            table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+            if missing := [column for column in wanted if column not in table]:
+                raise ValueError(f"expected the columns {', '.join(wanted)}, missing: {', '.join(missing)}")
+            if not len(table):
+                raise ValueError("expected at least one row, got none")
+
+
+def fields(record: object, kinds: Mapping[str, type]) -> None:
+    """Raise ValueError if the record is no object with fields of these types."""
+    if not isinstance(record, dict):
+        raise ValueError(f"expected an object, got {record!r}")
+    for name, kind in kinds.items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"expected {name} to be of type {kind.__name__}, got {record.get(name)!r}")
+
+
+def there(run: Run, name: str) -> Path:
+    """Return the path of a file of the run; raises FileNotFoundError if it has none of this name."""
+    if not (file := run.folder / name).is_file():
+        raise FileNotFoundError(f"run {run.id} has no {name}")
+    return file
 
 
 def effects(run: Run) -> pd.DataFrame:
@@ -137,20 +158,6 @@ def beside_paper(run: Run, head: str, rate: float) -> bool:
     wanted = SCHEDULES[schedule_for(run.parameters["dataset"], head)][0].lr
     known = any(abs(each - wanted) < ALIKE for each in run.parameters["rates"])
     return not known or abs(rate - wanted) < ALIKE
-
-
-def _fields(record: object, kinds: dict[str, type]) -> None:
-    if not isinstance(record, dict):
-        raise ValueError(f"expected an object, got {record!r}")
-    for name, kind in kinds.items():
-        if not isinstance(record.get(name), kind):
-            raise ValueError(f"expected {name} to be of type {kind.__name__}, got {record.get(name)!r}")
-
-
-def _there(run: Run, name: str) -> Path:
-    if not (file := run.folder / name).is_file():
-        raise FileNotFoundError(f"run {run.id} has no {name}")
-    return file
 
 
 def _mark(run: Run) -> tuple:

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from cam_utils import files, runs
-from cam_utils.claims.representative import PHOTOGRAPHS
+from cam_utils.claims.representative import PHOTOGRAPHS, comparable
 from cam_utils.evaluation import miou
 from cam_utils.evaluation.map_counts import evaluate_maps
 from cam_utils.files import code_fingerprint, fingerprint
@@ -33,6 +33,7 @@ DATASETS, NETWORKS = tuple(cells.PARTS), ("efficientnet_lite0", "squeezenet1_0")
 # Fewer than the chapter's, for the tables' size; 0.387 is the root of T, at which a map is what its square is at T.
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.387, 0.4, 0.5, 0.6, 0.7, 0.8)
 SINGLE = ("area_0.15", "hit_0.15", "area_0.3", "hit_0.3", "area_0.5", "hit_0.5")  # columns of single pairs
+MEANS = ["table", "setting", "metric", "method", "value", "low", "high", "n_images", "n_pairs"]
 TABLE5 = {  # rows of the paper's tables -> ours
     "repcam_table2": {
         "Baseline": "Baseline", **{f"{r}{s}": f"{r}{s}" for r in ("Rank-a", "Rank-b", "S-1", "S-2", "S-3", "S-4")
@@ -120,7 +121,7 @@ def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **
     save_table(folder / "single.parquet", compact(table.loc[single, [*facts, *SINGLE]]))
     save_table(folder / "sums.parquet", compact(summed))
     save_table(folder / "complements.parquet", compact(complements))
-    runs.save(folder / "means.csv", means(table, dataset, of.judged.split))
+    runs.save(folder / "means.csv", means(table))
     skipped = n * (n - 1) // 2 - len(heads.pairs)
     alone = [int(part.labels.sum(1).eq(1).sum()) for part in of.training]
     told = {
@@ -160,11 +161,17 @@ def compact(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**table[reals].round(4).astype("float32")).astype(kinds)
 
 
-def means(table: pd.DataFrame, dataset: str, split: str) -> pd.DataFrame:
-    """Return mIoU (M1, percent, at T) beside the rows of the paper's tables."""
-    at = miou.summary(table).set_index("method")
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return mIoU (M1, percent, at T) beside the rows of the paper's tables; no row for a try with a few images.
+
+    The mean is over the classes that the claims are about, which are judged in enough images.
+    """
+    kept = comparable(table)
+    if not len(kept):
+        return pd.DataFrame(columns=MEANS)
+    at = miou.summary(kept).set_index("method")
     at[["value", "low", "high"]] *= 100
-    where = {"setting": f"{dataset} {split}, heads", "metric": "mIoU"}
+    where = {"setting": "sample, heads on frozen features", "metric": "mIoU"}
     return pd.DataFrame([
         {"table": name, **where, "method": theirs, **at.loc[ours]}
         for name, rows in TABLE5.items() for theirs, ours in rows.items() if ours in at.index
