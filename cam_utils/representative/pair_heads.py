@@ -87,11 +87,8 @@ def fit_heads(
     hot = _shown(features, labels, C)
     pairs = class_pairs(hot.shape[1]).to(labels.device) if pairs is None else pairs
     _check_pairs(pairs, hot)
-    x, y = features.detach().cpu().double().numpy(), hot.cpu().numpy()
-    mean = x.mean(0)
-    scale = (x - mean).std() or 1.0
+    (x, mean, scale), y = _standard(features), hot.cpu().numpy()
     options = {"C": C * scale**2, "tol": tolerance, "max_iter": iterations}
-    x = (x - mean) / scale
     with threadpool_limits(1):  # of one small head, several threads wait for each other
         fitted = Parallel()(delayed(_fit_head)(x, y, pair, options) for pair in pairs.tolist())
     weight, bias, accuracy, steps = (np.array(each) for each in zip(*fitted, strict=True))
@@ -145,20 +142,44 @@ def fit_softmax(
     hot = _shown(features, labels, C, n).cpu()
     if n < 2 or not hot.any(0).all():
         raise ValueError(f"expected a row of each of 2 or more classes, got {hot.sum(0).tolist()} rows")
-    x = features.detach().cpu().double()
-    mean = x.mean(0)
+    x, mean, scale = _standard(features)
     row, label = hot.nonzero().T
     share = (
         1 / hot.sum(1)[row].double()
     )  # scikit-learn knows one class a row: one copy for each class that it shows
     # Of two classes scikit-learn fits the difference v of the weights; |W|^2 is then |v|^2 / 2.
-    model = LogisticRegression(C=2 * C if n == 2 else C, tol=tolerance, max_iter=iterations)
-    model.fit((x - mean)[row].numpy(), label.numpy(), sample_weight=share.numpy())
-    weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+    penalty = C * scale**2 * (2 if n == 2 else 1)
+    model = LogisticRegression(C=penalty, tol=tolerance, max_iter=iterations)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x[row.numpy()], label.numpy(), sample_weight=share.numpy())
+    if int(model.n_iter_.max()) >= iterations:
+        message = f"the softmax head missed the tolerance {tolerance:g} in {iterations} iterations"
+        warnings.warn(f"{message}; allow more iterations", stacklevel=2)
+    weight, bias = torch.from_numpy(model.coef_) / scale, torch.from_numpy(model.intercept_)
     if n == 2:
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-    bias = bias - bias.mean() - weight @ mean
+    bias = bias - bias.mean() - weight @ torch.from_numpy(mean)
     return weight.to(features), bias.to(features)
+
+
+def spread(features: Float[Tensor, "images channels"]) -> float:
+    """Return the overall standard deviation s of the features around their means, the unit of a penalty.
+
+    The heads at C / s^2 do not depend on the scale of the features, which differs thirtyfold between networks.
+
+    >>> round(spread(torch.tensor([[0.0, 10.0], [2.0, 12.0]])), 6)
+    1.0
+    """
+    return _standard(features)[2]
+
+
+def _standard(features: Tensor) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the features less their mean over their overall standard deviation, the mean, and the deviation."""
+    x = features.detach().cpu().double().numpy()
+    mean = x.mean(0)
+    scale = float((x - mean).std()) or 1.0
+    return (x - mean) / scale, mean, scale
 
 
 def fit_one_against_rest(

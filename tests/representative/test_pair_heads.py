@@ -15,6 +15,7 @@ from cam_utils.representative.pair_heads import (
     fit_one_against_rest,
     fit_softmax,
     separable_pairs,
+    spread,
 )
 
 SIZES = (3, 9, 14, 30)
@@ -234,3 +235,17 @@ def test_pairs_that_never_show_apart_are_told_and_refused():
         fit_heads(torch.rand(4, 2), together, torch.tensor([[0, 1]]))
     with pytest.raises(ValueError, match=r"expected labels \(4,n\), got \(3, 3\)"):
         fit_heads(torch.rand(4, 2), together[:3])
+
+
+def test_a_penalty_in_units_of_the_spread_does_not_see_the_scale():
+    features, labels = scene(20)
+    for fit in (lambda x, C: fit_heads(x, labels, C=C), lambda x, C: fit_softmax(x, labels, len(SIZES), C=C)):
+        ours, theirs = (fit(x, 0.1 / spread(x) ** 2) for x in (features, 100 * features))
+        weight, scaled = (each.weight if hasattr(each, "weight") else each[0] for each in (ours, theirs))
+        torch.testing.assert_close(100 * scaled, weight, rtol=1e-3, atol=1e-5 * float(weight.abs().max()))
+
+
+def test_a_softmax_fit_that_stops_early_warns():
+    features, labels = scene(20, 50.0)
+    with pytest.warns(UserWarning, match="the softmax head missed the tolerance 1e-12 in 2 iterations"):
+        fit_softmax(features, labels, len(SIZES), C=100.0, tolerance=1e-12, iterations=2)

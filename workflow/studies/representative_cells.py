@@ -36,6 +36,7 @@ PARTS = {"voc2012": (("train",), "val", 30), "msrc": (("train", "val"), "test", 
 N = 4  # representatives of a class
 LEAST_APART = 5  # images of each of two classes without the other, or the pair has no head
 DRAWS = 10  # of random representatives
+PENALTIES = (0.01, 0.03, 0.1, 0.3)  # C in units of the features' spread; the same for all heads of a cell
 
 
 @dataclass(frozen=True)
@@ -73,24 +74,46 @@ class Heads:
     softmax: nn.Linear
     rest: nn.Linear
     accuracy: Tensor  # [M], of the pairs' heads on their own images
+    losses: dict[
+        str, float
+    ]  # the softmax head's on images that it did not see, by penalty; the lowest is everyone's
     similarity: Tensor  # [n, n], B by folds
 
 
 def fitted(model: models.Classifier, of: Cell, *, folds: int = 5, seed: int = 0, progress: bool = True) -> Heads:
     """Return the heads of a cell on the features of `model`; B is of images that its heads did not see."""
     x = torch.cat([pooled_features(model, part, progress=progress) for part in of.training])
-    y, n = of.labels, len(of.classes)
-    heads = pair_heads.fit_heads(x, y, pair_heads.separable_pairs(y, LEAST_APART))
-    p = torch.zeros(len(x), n)
-    for seen, unseen in KFold(folds, shuffle=True, random_state=seed).split(x):
-        weight, bias = pair_heads.fit_softmax(x[seen], y[seen], n)
-        p[unseen] = (x[unseen] @ weight.T + bias).softmax(1)
+    y, n, unit = of.labels, len(of.classes), pair_heads.spread(x)
+    losses, unseen = {}, {}
+    for penalty in PENALTIES:
+        unseen[penalty] = _by_folds(x, y, penalty / unit**2, folds, seed)
+        losses[penalty] = _loss(unseen[penalty], y)
+    best = min(losses, key=losses.get)
+    C = best / unit**2
+    heads = pair_heads.fit_heads(x, y, pair_heads.separable_pairs(y, LEAST_APART), C=C)
     image, label = (y > 0).nonzero().T  # an image of several classes says something about each of them
-    b = similarity_matrix(p[image], label, n, per_image=True)
-    softmax, rest = pair_heads.fit_softmax(x, y, n), pair_heads.fit_one_against_rest(x, y)
+    b = similarity_matrix(unseen[best][image], label, n, per_image=True)
+    softmax, rest = pair_heads.fit_softmax(x, y, n, C=C), pair_heads.fit_one_against_rest(x, y, C=C)
+    told = {f"{penalty:g}": round(loss, 4) for penalty, loss in losses.items()}
     return Heads(
-        heads.pairs, pair_heads.directed(heads, n)[0], _linear(*softmax), _linear(*rest), heads.accuracy, b
+        heads.pairs, pair_heads.directed(heads, n)[0], _linear(*softmax), _linear(*rest), heads.accuracy, told, b
     )
+
+
+def _by_folds(x: Tensor, y: Tensor, C: float, folds: int, seed: int) -> Tensor:
+    """Return the softmax heads' probabilities [N, n] of images that they did not see."""
+    p = torch.zeros(y.shape)
+    for seen, unseen in KFold(folds, shuffle=True, random_state=seed).split(x):
+        weight, bias = pair_heads.fit_softmax(x[seen], y[seen], y.shape[1], C=C)
+        p[unseen] = (x[unseen] @ weight.T + bias).softmax(1)
+    return p
+
+
+def _loss(p: Tensor, y: Tensor) -> float:
+    """Return the mean cross-entropy of images that show any class, their classes equally likely."""
+    shown = y.sum(1) > 0
+    wanted = y[shown] / y[shown].sum(1, keepdim=True)
+    return float(-(wanted * p[shown].log()).sum(1).mean())
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

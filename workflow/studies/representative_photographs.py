@@ -128,7 +128,7 @@ def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **
         "classes": list(of.classes), "images_per_class": [int(v) for v in of.labels.sum(0)],
         "single_label_images": sum(alone), "training_images": sum(map(len, of.training)),
         "pairs": len(heads.pairs), "pairs_skipped": skipped, "least_apart": cells.LEAST_APART,
-        "accuracy_of_pairs": float(heads.accuracy.min()), "selections": chosen,
+        "penalties": heads.losses, "accuracy_of_pairs": float(heads.accuracy.min()), "selections": chosen,
         "clusters": {"members": clusters.members, "objective": clusters.objective},
         "similarity": [[round(v, 5) for v in row] for row in heads.similarity.tolist()],
     }  # fmt: skip
@@ -143,7 +143,7 @@ def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **
 
 def complementing(chosen: dict) -> dict:
     """Return the rules whose maps are asked whether they complement each other; all others is one of them."""
-    return {rule: chosen[rule] for rule in ("S-1", *(f"Random {k}" for k in range(5)), "All")}
+    return {rule: chosen[rule] for rule in ("S-1", *(f"Random {k}" for k in range(3)), "All")}
 
 
 def with_random(table: pd.DataFrame) -> pd.DataFrame:
