@@ -96,7 +96,7 @@ def fitted(model: models.Classifier, of: Cell, *, folds: int = 5, seed: int = 0,
     softmax, rest = pair_heads.fit_softmax(x, y, n, C=C), pair_heads.fit_one_against_rest(x, y, C=C)
     told = {f"{penalty:g}": round(loss, 4) for penalty, loss in losses.items()}
     return Heads(
-        heads.pairs, pair_heads.directed(heads, n)[0], _linear(*softmax), _linear(*rest), heads.accuracy, told, b
+        heads.pairs, pair_heads.directed(heads, n)[0], linear(*softmax), linear(*rest), heads.accuracy, told, b
     )
 
 
@@ -116,7 +116,8 @@ def _loss(p: Tensor, y: Tensor) -> float:
     return float(-(wanted * p[shown].log()).sum(1).mean())
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Return the head with these weights [n, K] and biases [n]."""
     layer = nn.Linear(weight.shape[1], len(weight))
     layer.weight.data, layer.bias.data = weight, bias
     return layer
