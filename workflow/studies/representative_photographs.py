@@ -98,7 +98,7 @@ def run_cell(dataset: str, network: str, weights: str, root: Path, out: Path, **
     parameters = {
         "dataset": dataset, "architecture": network, "finetune": "heads", "split": of.judged.split,
         "representatives": cells.N, "threshold": miou.PAPER_THRESHOLD, "least": least or cells.PARTS[dataset][2],
-        "limit": limit,
+        "limit": limit, "penalties": list(cells.PENALTIES),
     }  # fmt: skip
     folder = out / ("-".join(["representative", dataset, network]) + (f"-{n}" if least else ""))
     key = fingerprint(parameters, data, code_fingerprint())
