@@ -81,9 +81,7 @@ class Heads:
     softmax: nn.Linear
     rest: nn.Linear
     accuracy: Tensor  # [M], of the pairs' heads on their own images
-    losses: dict[
-        str, float
-    ]  # the softmax head's on images that it did not see, by penalty; the lowest is everyone's
+    losses: dict[str, float]  # by penalty, the softmax head's on unseen images; everyone has the best
     similarity: Tensor  # [n, n], B by folds
 
 
@@ -91,20 +89,28 @@ def fitted(model: models.Classifier, of: Cell, *, folds: int = 5, seed: int = 0,
     """Return the heads of a cell on the features of `model`; B is of images that its heads did not see."""
     x = torch.cat([pooled_features(model, part, progress=progress) for part in of.training])
     y, n, unit = of.labels, len(of.classes), pair_heads.spread(x)
-    losses, unseen = {}, {}
-    for penalty in PENALTIES:
-        unseen[penalty] = _by_folds(x, y, penalty / unit**2, folds, seed)
-        losses[penalty] = _loss(unseen[penalty], y)
-    best = min(losses, key=losses.get)
+    losses, unseen, best = tried(x, y, folds=folds, seed=seed)
     C = best / unit**2
     heads = pair_heads.fit_heads(x, y, pair_heads.separable_pairs(y, LEAST_APART), C=C)
     image, label = (y > 0).nonzero().T  # an image of several classes says something about each of them
-    b = similarity_matrix(unseen[best][image], label, n, per_image=True)
+    b = similarity_matrix(unseen[image], label, n, per_image=True)
     softmax, rest = pair_heads.fit_softmax(x, y, n, C=C), pair_heads.fit_one_against_rest(x, y, C=C)
     told = {f"{penalty:g}": round(loss, 4) for penalty, loss in losses.items()}
     return Heads(
         heads.pairs, pair_heads.directed(heads, n)[0], linear(*softmax), linear(*rest), heads.accuracy, told, b
     )
+
+
+def tried(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0) -> tuple[dict[float, float], Tensor, float]:
+    """Return the softmax head's loss by penalty, its probabilities under the best one, and that penalty.
+
+    All are of images that the head did not see. The penalty is the baseline's own best, and every other head's too.
+    """
+    unit = pair_heads.spread(x)
+    found = {penalty: _by_folds(x, y, penalty / unit**2, folds, seed) for penalty in PENALTIES}
+    losses = {penalty: _loss(p, y) for penalty, p in found.items()}
+    best = min(losses, key=losses.get)
+    return losses, found[best], best
 
 
 def _by_folds(x: Tensor, y: Tensor, C: float, folds: int, seed: int) -> Tensor:

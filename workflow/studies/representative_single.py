@@ -27,7 +27,6 @@ from cam_utils.representative.fusion import Recipe
 from workflow.studies import representative_cells as cells
 
 NETWORK, LEAST = "efficientnet_lite0", 30
-PENALTY = 0.03  # in units of the features' spread, as the study of representative classes finds it
 TARGET = files.DATA / "results" / "repcam_single_label.csv"
 
 
@@ -40,7 +39,8 @@ def study(root: Path, *, limit: int | None = None, progress: bool = True) -> tup
     n, single = len(kept), torch.cat([part.labels.sum(1) == 1 for part in of.training])
     model = models.build(NETWORK, n, weights="imagenet").eval()
     x = torch.cat([pooled_features(model, part, progress=progress) for part in of.training])
-    C = PENALTY / pair_heads.spread(x) ** 2
+    _, _, penalty = cells.tried(x, of.labels)
+    C = penalty / pair_heads.spread(x) ** 2
     others = [[s for s in range(n) if s != c] for c in range(n)]
     tables, told = [], {}
     for name, rows in {"one class alone": single, "exactly one of the two": torch.ones_like(single)}.items():
@@ -76,7 +76,7 @@ def study(root: Path, *, limit: int | None = None, progress: bool = True) -> tup
             ("T of the other half", chosen, miou.CHOSEN),
         )
     )
-    return found, {"classes": kept, "training": told, "network": NETWORK, "penalty": PENALTY}
+    return found, {"classes": kept, "training": told, "network": NETWORK, "penalty": penalty}
 
 
 def main() -> None:
