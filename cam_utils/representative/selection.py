@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -225,6 +224,8 @@ def agreement(clusters: Sequence[Sequence[str]], others: Sequence[Sequence[str]]
     >>> agreement([["cat", "dog"], ["car", "bus"]], [["bus", "car", "van"], ["dog", "cat"]])
     1.0
     """
+    from sklearn.metrics import adjusted_rand_score  # only who asks for it waits for the import
+
     first, second = ({name: g for g, group in enumerate(each) for name in group} for each in (clusters, others))
     common = [name for name in first if name in second]
     if len(common) < 2:
