@@ -1,4 +1,4 @@
-"""Verdicts on a claim's parts in one word, and a table of words: what :func:`cam_utils.charts.verdict_dots` draws."""
+"""Verdicts on a claim's parts in one word, and their table, which :func:`cam_utils.charts.verdict_dots` draws."""
 
 from collections.abc import Iterable
 

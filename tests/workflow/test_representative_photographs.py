@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
+from cam_utils.evaluation import sums
 from cam_utils.networks import models
-from cam_utils.representative import selection, sums
+from cam_utils.representative import selection
 from workflow.studies import representative_cells as cells
 from workflow.studies import representative_photographs as study
 
+PENALTIES = (1.0, 0.01)
 COUNT, LEAST = 20, 5  # images of each part, and of a class: of seven classes four have fewer than four others
 
 
@@ -19,6 +21,8 @@ def place(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CAM_UTILS_CACHE", str(folder / "cache"))
+        patch.setattr(cells, "PENALTIES", PENALTIES)
+        patch.setattr(study, "code_fingerprint", lambda: "code")  # who edits it meanwhile changes no test
         yield shared / "data", folder / "out"
 
 
@@ -131,6 +135,7 @@ def test_a_run_holds_what_its_readers_expect(run, pairs):
     assert single["method"].str.startswith("vs ").all() and not any(m.startswith("vs ") for m in methods)
     for table in (pairs, single):
         assert (table["hit_0.15"] <= table[["area_0.15", "truth"]].min(axis=1)).all()
+    assert set(record["parameters"]["penalties"]) == set(PENALTIES)
     explained = {facts["classes"][c] for c, mine in enumerate(facts["selections"]["All"]) if mine}
     assert set(pairs.loc[pairs["method"] == "S-1+F", "class"]) <= explained
     first = pairs[pairs["method"].isin(["Random+F", "Random 0+F"])].drop(columns="method")

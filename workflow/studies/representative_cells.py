@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cam_utils import data
+from cam_utils.evaluation import sums
 from cam_utils.evaluation.map_counts import truths
 from cam_utils.files import fingerprint
 from cam_utils.maps import NORMALISATIONS, peak, upsample
@@ -25,7 +26,7 @@ from cam_utils.networks import models
 from cam_utils.networks.capture import capture
 from cam_utils.networks.features import pooled_features
 from cam_utils.pairs import Pairs
-from cam_utils.representative import pair_heads, selection, sources, sums
+from cam_utils.representative import pair_heads, selection, sources
 from cam_utils.representative.complementarity import complementarity
 from cam_utils.representative.fusion import Recipe
 from cam_utils.representative.similarity import similarity_matrix

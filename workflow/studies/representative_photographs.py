@@ -18,12 +18,12 @@ import torch
 
 from cam_utils import files, runs
 from cam_utils.claims.representative import PHOTOGRAPHS, comparable
-from cam_utils.evaluation import miou
+from cam_utils.evaluation import miou, sums
 from cam_utils.evaluation.map_counts import evaluate_maps
 from cam_utils.files import code_fingerprint, fingerprint
 from cam_utils.maps import NORMALISATIONS
 from cam_utils.networks import models
-from cam_utils.representative import sources, sums
+from cam_utils.representative import sources
 from cam_utils.representative.fusion import Recipe
 from workflow.studies import representative_cells as cells
 from workflow.studies.photograph_cells import save_table

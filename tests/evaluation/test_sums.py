@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cam_utils.evaluation import map_counts, miou
-from cam_utils.representative import sums
+from cam_utils.evaluation import map_counts, miou, sums
 from cam_utils.representative.fusion import fuse
 
 
