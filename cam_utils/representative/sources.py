@@ -22,7 +22,7 @@ from cam_utils.networks.models import Classifier
 from cam_utils.pairs import Pairs
 from cam_utils.representative.selection import Selection
 
-# Children of `features` whose outputs are the paper's layers (Sec. 4.3), the last layer last; "2.4": a child's child.
+# Children of `features`: the layers of the paper (Sec. 4.3), the last layer last; "2.4" is a child of a child.
 LAYERS = {
     **dict.fromkeys(("resnet18", "resnet50", "resnet101", "resnet152"), (4, 5, 6, 7)),  # the four blocks
     "vgg19": (3, 8, 17, 26, 35),  # before each max-pooling
