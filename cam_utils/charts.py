@@ -37,7 +37,8 @@ def forest(
     scores, truths = list(found["score"].unique()), list(found["truth"].unique())
     across = columns or len(levels)
     lines = -(-len(levels) // across)
-    size = (width * across, lines * max(2.6, 0.9 + 0.3 * len(scores)))
+    step = min(0.22, 0.8 / len(truths))  # the truths of a score stay apart from the next score's
+    size = (width * across, lines * max(2.6, 0.9 + max(0.3, 0.09 * len(truths)) * len(scores)))
     figure, grid = plt.subplots(lines, across, figsize=size, sharey=True, squeeze=False)
     for spare in grid.flat[len(levels) :]:
         spare.remove()
@@ -45,7 +46,7 @@ def forest(
         axes.axvline(0, color="0.6", lw=0.8)
         for i, truth in enumerate(truths):
             rows = found[(found["level"] == level) & (found["truth"] == truth)]
-            y = np.array([scores.index(score) for score in rows["score"]]) + 0.22 * (i - (len(truths) - 1) / 2)
+            y = np.array([scores.index(score) for score in rows["score"]]) + step * (i - (len(truths) - 1) / 2)
             ours = rows["low"].notna().to_numpy()
             spread = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["value"].to_numpy(float))
             sign = {"marker": MARKERS[i % len(MARKERS)], "color": f"C{i}", "ms": 4, "ls": ""}
