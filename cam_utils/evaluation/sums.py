@@ -82,7 +82,8 @@ def of_sums(table: pd.DataFrame, others: int, threshold: float = miou.PAPER_THRE
 def curves(table: pd.DataFrame, threshold: float = miou.PAPER_THRESHOLD) -> pd.DataFrame:
     """Return mIoU (M1, a fraction) of the mean and of the sum, for every N and normalisation: means of the draws.
 
-    table: of :func:`of_sums`. Columns: normalised, count ("1" to "all"), form ("mean" or "sum"), value, low, high
+    Where the fusion is divided by its maximum, the sum is the mean and has no row of its own. table: of
+    :func:`of_sums`. Columns: normalised, count ("1" to "all"), form ("mean" or "sum"), value, low, high
     (the lowest and the highest draw).
     """
     at = {"mean": table, "sum": table.assign(**{
@@ -93,6 +94,8 @@ def curves(table: pd.DataFrame, threshold: float = miou.PAPER_THRESHOLD) -> pd.D
         means = miou.summary(counts, threshold=threshold, resamples=1).set_index("method")["value"]
         parts = means.index.to_series().str.extract(r"^N = (?P<count>\w+), (?P<normalised>.*), draw")
         for (where, count), rows in means.groupby([parts["normalised"], parts["count"]], sort=False):
+            if form == "sum" and "fusion" in NORMALISED[where]:
+                continue
             ends = {"value": rows.mean(), "low": rows.min(), "high": rows.max()}
             found.append({"normalised": where, "count": count, "form": form, **ends})
     return pd.DataFrame(found)

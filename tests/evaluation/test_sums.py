@@ -46,3 +46,13 @@ def test_the_mean_over_draws_keeps_their_range():
     row = sums.curves(pd.DataFrame(rows)).set_index("form").loc["mean"]
     assert [row["value"], row["low"], row["high"]] == pytest.approx([2 / 3, 0, 1])
     assert miou.PAPER_THRESHOLD == 0.15
+
+
+def test_where_the_fusion_has_its_maximum_the_sum_is_no_row_of_its_own():
+    facts = {"image_index": 0, "label": 0, "class": "a", "image": "x", "truth": 4}
+    counts = {"area_0.15": 4, "hit_0.15": 2, "area_sum": 8, "hit_sum": 4}
+    rows = [facts | counts | {"method": f"N = 4, {where}, draw 0"} for where in sums.NORMALISED]
+    found = sums.curves(pd.DataFrame(rows)).groupby("normalised")["form"].apply(set).to_dict()
+    assert found == {
+        "pairs and fusion": {"mean"}, "fusion": {"mean"}, "pairs": {"mean", "sum"}, "nowhere": {"mean", "sum"},
+    }  # fmt: skip
