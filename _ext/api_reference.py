@@ -29,7 +29,7 @@ def modules_of(line: str) -> list[str]:
     Raises ValueError for one that does not exist.
 
     >>> modules_of("cam_utils.names cam_utils.representative.*")[:3]
-    ['cam_utils.names', 'cam_utils.representative', 'cam_utils.representative.fusion']
+    ['cam_utils.names', 'cam_utils.representative', 'cam_utils.representative.complementarity']
     """
     found: dict[str, None] = {}
     for entry in line.split():
