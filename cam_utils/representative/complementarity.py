@@ -45,9 +45,9 @@ def complementarity(
     pixels, found = valid.flatten(1).sum(1), union.flatten(1).sum(1)
     recall = torch.stack([_recall(mask, truth) for mask in inside.unbind(1)], 1)  # [P, N]
     same_area = torch.stack([recall_at(m, truth, valid, found) for m in maps.unbind(1)], 1)
-    twos = list(combinations(range(maps.shape[1]), 2))
+    twos, flat = list(combinations(range(maps.shape[1]), 2)), maps.flatten(2)
     columns = {
-        "correlation": _mean([_correlation(maps[:, i], maps[:, j], valid) for i, j in twos], pixels),
+        "correlation": _mean([correlation(flat[:, i], flat[:, j], valid.flatten(1)) for i, j in twos], pixels),
         "overlap": _mean([_overlap(inside[:, i], inside[:, j]) for i, j in twos], pixels),
         "union": _recall(union, truth),
         "best": recall.amax(1),
@@ -84,16 +84,20 @@ def _overlap(mask: Masks, other: Masks) -> Tensor:
     return (mask & other).flatten(1).sum(1) / torch.where(either > 0, either, torch.nan)
 
 
-def _correlation(one: Maps, other: Maps, valid: Masks) -> Tensor:
-    """Return Pearson's correlation over the valid pixels, NaN for a constant map."""
-    count = valid.flatten(1).sum(1, keepdim=True)
-    centred = []
-    for maps in (one, other):
-        flat = maps.flatten(1).double() * valid.flatten(1)
-        centred.append((flat - flat.sum(1, keepdim=True) / count) * valid.flatten(1))
-    a, b = centred
-    size = (a.square().sum(1) * b.square().sum(1)).sqrt()
-    return (a * b).sum(1) / torch.where(size > 0, size, torch.nan)
+def correlation(a: Tensor, b: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return Pearson's correlation over the last dimension, of `valid` entries alone; NaN where one is constant.
+
+    >>> a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[2.0, 4.0, 6.0], [1.0, 0.0, -1.0]])
+    >>> correlation(a, b).round(decimals=3).tolist()
+    [1.0, -1.0]
+    """
+    kept = torch.ones_like(a) if valid is None else valid
+    a, b = (
+        kept * (each - (kept * each).sum(-1, keepdim=True) / kept.sum(-1, keepdim=True))
+        for each in (a.double(), b.double())
+    )
+    norms = a.norm(dim=-1) * b.norm(dim=-1)
+    return (a * b).sum(-1) / norms.where(norms > 0, torch.nan)
 
 
 def _mean(values: list[Tensor], like: Tensor) -> Tensor:

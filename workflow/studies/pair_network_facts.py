@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cam_utils.networks.models import Classifier
+from cam_utils.representative.complementarity import correlation
 from cam_utils.representative.pair_networks import untrained
 from cam_utils.representative.trained_networks import Pair, TrainedNetworks
 from workflow.studies.pair_network_training import Held, Settings
@@ -58,18 +59,6 @@ def parts_of_maps(activations: Tensor, rows: Tensor, shown: Tensor) -> dict[str,
         "mass": float((shared * lit).sum() / (logit * lit).sum()),
         "dark": float((~lit.any(1)).double().mean()),
     }
-
-
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return Pearson's correlation over the last dimension, NaN where one is constant.
-
-    >>> a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[2.0, 4.0, 6.0], [1.0, 0.0, -1.0]])
-    >>> correlation(a, b).round(decimals=3).tolist()
-    [1.0, -1.0]
-    """
-    a, b = (each - each.mean(-1, keepdim=True) for each in (a, b))
-    norms = a.norm(dim=-1) * b.norm(dim=-1)
-    return (a * b).sum(-1) / norms.where(norms > 0, torch.nan)
 
 
 @torch.no_grad()

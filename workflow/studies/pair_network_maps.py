@@ -143,12 +143,8 @@ def measured(
     *, progress: bool = True,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the table of pixel counts of the test images that show any of the classes; kept in the cache."""
-
-    def preprocess(images: Tensor) -> Tensor:
-        return start.preprocess(images).contiguous(memory_format=torch.channels_last)
-
     return evaluate_maps(
-        source, test, wanted, preprocess=preprocess, classes=settings.classes, folder=runs.evaluations(),
+        source, test, wanted, preprocess=start.preprocess, classes=settings.classes, folder=runs.evaluations(),
         batch_size=BATCH, progress=progress,
     )  # fmt: skip
 

@@ -117,26 +117,37 @@ def record_of(folder: Path) -> dict | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
-def main() -> None:
-    """Run the cells that the command line names, then Score-CAM on them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def cells_parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of a study whose cells are a data set and a network: which ones, from where, to where."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/ and msrc/")
     parser.add_argument("--squeezenet", default="imagenet", help="state dict of SqueezeNet 1.0, or imagenet")
     parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
-    parser.add_argument("--rates", nargs="+", type=float, default=RATES)
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds, from 0 on")
     parser.add_argument("--limit", type=int, help="images of each split, to try it out")
     parser.add_argument("--threads", type=int, help="of the processor (default: torch's own number)")
-    parser.add_argument("--fine-tune", action="store_true", help="the backbone, too: seed 0, no Score-CAM")
-    parser.add_argument("--no-score-cam", action="store_true", help="leave Score-CAM to a later call")
     parser.add_argument("--out", type=Path, default=files.DATA / "results" / "runs")
-    options = parser.parse_args()
+    return parser
+
+
+def chosen_cells(options: argparse.Namespace) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Return the cells (data set, network) that were asked for and the networks' weights; sets torch's threads."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    fit_list = cells.fits(options.rates, range(1 if options.fine_tune else options.seeds))
-    chosen = list(product(options.datasets, options.networks))
     weights = dict.fromkeys(NETWORKS, "imagenet") | {"squeezenet1_0": options.squeezenet}
+    return list(product(options.datasets, options.networks)), weights
+
+
+def main() -> None:
+    """Run the cells that the command line names, then Score-CAM on them."""
+    parser = cells_parser(__doc__)
+    parser.add_argument("--rates", nargs="+", type=float, default=RATES)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds, from 0 on")
+    parser.add_argument("--fine-tune", action="store_true", help="the backbone, too: seed 0, no Score-CAM")
+    parser.add_argument("--no-score-cam", action="store_true", help="leave Score-CAM to a later call")
+    options = parser.parse_args()
+    chosen, weights = chosen_cells(options)
+    fit_list = cells.fits(options.rates, range(1 if options.fine_tune else options.seeds))
     for dataset, network in chosen:
         place = (options.data, options.out, fit_list)
         how = {"tune": options.fine_tune, "limit": options.limit}

@@ -37,14 +37,8 @@ PARTS = {"voc2012": (("train",), "val", 30), "msrc": (("train", "val"), "test", 
 N = 4  # representatives of a class
 LEAST_APART = 5  # images of each of two classes without the other, or the pair has no head
 DRAWS = 10  # of random representatives
-PENALTIES = (
-    0.001,
-    0.003,
-    0.01,
-    0.03,
-    0.1,
-    0.3,
-)  # C in units of the features' spread; the same for all heads of a cell
+# C in units of the features' spread; one for all heads of a cell
+PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ pixel counts: of all rules (pairs.parquet), of single pairs (single.parquet), an
 Maps are made in parts, and a killed run goes on with the first part that is missing.
 """
 
-import argparse
 import time
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -27,14 +25,13 @@ from cam_utils.representative import sources
 from cam_utils.representative.fusion import Recipe
 from workflow.studies import representative_cells as cells
 from workflow.studies.photograph_cells import save_table
-from workflow.studies.photographs import record_of
+from workflow.studies.photographs import cells_parser, chosen_cells, record_of
 
-DATASETS, NETWORKS = tuple(cells.PARTS), ("efficientnet_lite0", "squeezenet1_0")
 # Fewer than the chapter's, for the tables' size; 0.387 is the root of T, at which a map is what its square is at T.
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.387, 0.4, 0.5, 0.6, 0.7, 0.8)
 SINGLE = ("area_0.15", "hit_0.15", "area_0.3", "hit_0.3", "area_0.5", "hit_0.5")  # columns of single pairs
 MEANS = ["table", "setting", "metric", "method", "value", "low", "high", "n_images", "n_pairs"]
-TABLE5 = {  # rows of the paper's tables -> ours
+BESIDE = {  # rows of the paper's tables -> ours
     "repcam_table2": {
         "Baseline": "Baseline", **{f"{r}{s}": f"{r}{s}" for r in ("Rank-a", "Rank-b", "S-1", "S-2", "S-3", "S-4")
                                    for s in ("+F", "+A+F")}, "Random+F": "Random+F", "Random+A+F": "Random+A+F",
@@ -174,31 +171,19 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
     where = {"setting": "sample, heads on frozen features", "metric": "mIoU"}
     return pd.DataFrame([
         {"table": name, **where, "method": theirs, **at.loc[ours]}
-        for name, rows in TABLE5.items() for theirs, ours in rows.items() if ours in at.index
+        for name, rows in BESIDE.items() for theirs, ours in rows.items() if ours in at.index
     ]).astype({"n_images": int, "n_pairs": int})  # fmt: skip
 
 
 def main() -> None:
     """Run the cells that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/ and msrc/")
-    parser.add_argument("--squeezenet", default="imagenet", help="state dict of SqueezeNet 1.0, or imagenet")
-    parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    parser = cells_parser(__doc__)
     parser.add_argument("--least", type=int, help="fewest training images of a class (voc2012: 30, msrc: 20)")
-    parser.add_argument("--limit", type=int, help="images of each part, to try it out")
-    parser.add_argument("--threads", type=int, help="of the processor (default: torch's own number)")
-    parser.add_argument("--out", type=Path, default=files.DATA / "results" / "runs")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    weights = dict.fromkeys(NETWORKS, "imagenet") | {"squeezenet1_0": options.squeezenet}
-    for dataset, network in product(options.datasets, options.networks):
-        place = (options.data, options.out)
-        print(
-            run_cell(dataset, network, weights[network], *place, limit=options.limit, least=options.least),
-            flush=True,
-        )
+    chosen, weights = chosen_cells(options)
+    how = {"limit": options.limit, "least": options.least}
+    for dataset, network in chosen:
+        print(run_cell(dataset, network, weights[network], options.data, options.out, **how), flush=True)
 
 
 if __name__ == "__main__":
