@@ -62,7 +62,7 @@ def test_no_label_of_a_run_page_is_one_of_the_chapters(chapter, tmp_path):
     for cell in of_default:
         plain = re.findall(r"[\w ,.']{30,}", cell.source)  # what no renamed label stands in
         assert plain and not [words for words in plain if words in texts(page)], "it speaks of the default run"
-    assert "The run's record" in texts(page)
+    assert "run's record" in texts(page)
 
 
 def test_labels_equations_and_links_are_renamed_only_where_they_are_the_pages_own(tmp_path):
