@@ -1,4 +1,6 @@
-"""Controls: maps that tell what a method gains by being smaller from what it gains by looking elsewhere."""
+"""Controls: maps that tell what a method gains by being smaller from what it gains by looking elsewhere, and maps
+that know nothing of the label, which tell what a metric gives away.
+"""
 
 import torch
 from jaxtyping import Float
@@ -58,3 +60,34 @@ def _shares(height_width: tuple[int, int], size: tuple[int, int]) -> Tensor:
     units = torch.eye(count, dtype=torch.float64).view(count, *height_width)
     whole = units if tuple(height_width) == tuple(size) else maps.upsample(units, size)
     return whole.mean((-2, -1)).view(height_width)
+
+
+def centre(query: Query) -> Tensor:
+    """Return a Gaussian at the centre of the image [P, h, w], its standard deviation a quarter of each side."""
+    height, width = query.images.shape[-2:]
+    y, x = (torch.linspace(-1, 1, side, device=query.images.device) for side in (height, width))
+    return torch.exp(-2 * (y[:, None] ** 2 + x**2)).expand(len(query.pairs), -1, -1)
+
+
+def everywhere(query: Query) -> Tensor:
+    """Return ones [P, h, w] but for one corner pixel: a constant map has no contrast, and counts as zero."""
+    found = query.images.new_ones(len(query.pairs), *query.images.shape[-2:])
+    found[:, 0, 0] = 0
+    return found
+
+
+def dot(query: Query) -> Tensor:
+    """Return a map [P, h, w] that is 1 at the pixel in the centre and 0 elsewhere."""
+    height, width = query.images.shape[-2:]
+    found = query.images.new_zeros(len(query.pairs), height, width)
+    found[:, height // 2, width // 2] = 1
+    return found
+
+
+def mean_activation(query: Query) -> Tensor:
+    """Return the rectified plain mean of the activations [P, H, W]: it knows the image and no label."""
+    return query.activations.mean(1).relu()[query.pairs.image]
+
+
+# Four maps that are the same for every label of an image; three of them for every image, too.
+LABEL_BLIND = {"centre": centre, "everywhere": everywhere, "dot": dot, "mean activation": mean_activation}
