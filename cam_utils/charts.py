@@ -1,10 +1,12 @@
-"""The book's figures of evidence: differences with their intervals, verdicts, ranks."""
+"""The book's figures of evidence: differences with their intervals, verdicts, ranks, tests of every two."""
 
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from cam_utils.plots import MARKERS, shown
@@ -77,7 +79,7 @@ def flow(steps: dict[str, str]) -> Figure:
 
 
 def verdict_dots(table: pd.DataFrame) -> Figure:
-    """Draw a table of verdicts, keys of VERDICTS (or "" for none): a row per claim, a column per run."""
+    """Draw a table of verdicts, keys of VERDICTS (or "" for none): claims by runs, or runs by claims."""
     rows, columns = table.shape
     figure, axes = plt.subplots(figsize=(1.4 + 0.36 * columns, 1.9 + 0.2 * rows))
     for name, (marker, colour, fill, label) in VERDICTS.items():
@@ -94,25 +96,55 @@ def verdict_dots(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def rank_panels(panels: dict[str, tuple[pd.Series, Sequence[Sequence[str]]]]) -> Figure:
-    """Draw, for every metric, the methods' average ranks (1 the best, on top); bars join what no test tells apart.
+def rank_heatmap(
+    values: pd.DataFrame, ranks: pd.DataFrame, *, rules: Sequence[int] = (), label: str = ""
+) -> Figure:
+    """Draw a table of percentages, methods in rows and metrics in columns, each cell in the colour of its rank.
 
-    `panels` is {title: (average rank of every method, groups of methods)}; see :mod:`cam_utils.evaluation.ranking`.
+    rules: the columns left of which a line parts metrics that ask different things. label: of the ranks' colours.
     """
-    count = max(len(ranks) for ranks, _ in panels.values())
-    lines = -(-len(panels) // 2)
-    figure, grid = plt.subplots(lines, 2, figsize=(8.4, lines * (0.6 + 0.16 * count)), squeeze=False)
+    rows, columns = values.shape
+    figure, axes = plt.subplots(figsize=(1.9 + 0.52 * columns, 1.1 + 0.235 * rows))
+    sns.heatmap(
+        ranks.astype(float), ax=axes, cmap="YlGnBu_r", annot=values, fmt=".0f", annot_kws={"size": 8.5},
+        linewidths=0.4, cbar_kws={"label": label, "shrink": 0.6, "ticks": [1, rows]},
+    )  # fmt: skip
+    axes.collections[0].colorbar.ax.invert_yaxis()  # the best on top, as it reads
+    for at in rules:
+        axes.axvline(at, color="black", lw=1.2)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=8.5)
+    axes.tick_params(axis="x", rotation=40)
+    plt.setp(axes.get_xticklabels(), ha="left", rotation_mode="anchor")
+    axes.set(xlabel="", ylabel="")
+    return figure
+
+
+def pairwise(panels: dict[str, pd.DataFrame], *, columns: int = 2) -> Figure:
+    """Draw whether a test finds the row's method better or worse than the column's, a panel per title.
+
+    `panels` is {title: table of +1, -1 and 0}, rows and columns the same methods in the same order; columns have
+    the rows' numbers. See :func:`cam_utils.evaluation.ranking.better`.
+    """
+    lines, count = -(-len(panels) // columns), max(len(table) for table in panels.values())
+    size = (4.2 * columns, lines * (0.6 + 0.15 * count) + 0.4)
+    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False)
     for spare in grid.flat[len(panels) :]:
         spare.remove()
-    for axes, (title, (ranks, groups)) in zip(grid.flat, panels.items(), strict=False):
-        ranks = ranks.sort_values(kind="stable")
-        axes.plot(ranks, range(len(ranks)), "o", ms=4, color="C0")
-        top = float(ranks.iloc[-1])
-        for i, group in enumerate(groups):
-            first = list(ranks.index).index(group[0])
-            at = top + 0.09 * top * (1 + i % 4)  # bars that overlap stand beside each other
-            axes.plot([at, at], [first - 0.25, first + len(group) - 0.75], color="0.25", lw=2, clip_on=False)
-        axes.set_yticks(range(len(ranks)), ranks.index, fontsize=8)
-        axes.set(title=title, xlabel="average rank")
-        axes.invert_yaxis()
+    kinds = {"worse": "#e6a04b", "not told apart": "0.93", "better": "#1f4e79"}
+    for axes, (title, table) in zip(grid.flat, panels.items(), strict=False):
+        own = table.mask(np.eye(len(table), dtype=bool))  # nothing is compared with itself
+        sns.heatmap(
+            own.astype(float), ax=axes, cmap=ListedColormap(list(kinds.values())), vmin=-1, vmax=1, cbar=False,
+            linewidths=0.3, square=True,
+        )  # fmt: skip
+        numbers = range(1, len(table) + 1)
+        places = np.arange(len(table)) + 0.5
+        axes.set_yticks(places, [f"{name} {i}" for i, name in zip(numbers, table.index, strict=True)], rotation=0)
+        axes.set_xticks(places[::2], list(numbers)[::2], rotation=0)
+        axes.tick_params(length=0, labelsize=7.5)
+        axes.set_title(shown(title), parse_math=False)
+    marks = [plt.Rectangle((0, 0), 1, 1, fc=colour, ec="0.6") for colour in kinds.values()]
+    figure.legend(marks, [f"row is {name}" if name != "not told apart" else name for name in kinds], ncols=3,
+                  loc="outside lower center", fontsize=8.5)  # fmt: skip
     return figure
