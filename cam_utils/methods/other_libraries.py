@@ -96,18 +96,19 @@ def integrated_gradients(query: Query, *, steps: int = 50) -> Tensor:
 def guided_backprop(query: Query) -> Tensor:
     """Return |guided backpropagation| [P, h, w] (Springenberg et al. 2015), added over the colours.
 
-    Captum guides modules of type nn.ReLU and cannot see a rectifier that is none.
-    Raises ValueError for a model without any.
+    Captum guides modules of type nn.ReLU and cannot see a rectifier that is none; an nn.ReLU6 is taken for a ReLU
+    and the cap behind it. Raises ValueError for a model without any.
     """
-    if not any(isinstance(module, nn.ReLU) for module in query.model.modules()):
+    if not any(isinstance(module, nn.ReLU | nn.ReLU6) for module in query.model.modules()):
         raise ValueError(
-            f"guided-backprop needs rectifiers that are nn.ReLU; {type(query.model).__name__} has none"
+            f"guided-backprop needs rectifiers that are nn.ReLU or nn.ReLU6; {type(query.model).__name__} has none"
         )
 
     def guided(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Setting backward hooks")  # on our copy
-            return required("captum.attr").GuidedBackprop(net).attribute(x, target=target)
+            plain = replaced(net, lambda module: isinstance(module, nn.ReLU6), _in_two)
+            return required("captum.attr").GuidedBackprop(plain).attribute(x, target=target)
 
     return _by_pixel(guided, query)
 
@@ -157,6 +158,20 @@ def _copied(model: nn.Module) -> nn.Module:
     for module in net.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
+    return net
+
+
+def _in_two(_: nn.ReLU6) -> nn.Sequential:
+    return nn.Sequential(nn.ReLU(), nn.Hardtanh(0.0, 6.0))
+
+
+def replaced(model: nn.Module, chosen: Callable[[nn.Module], bool], by: Callable) -> nn.Module:
+    """Return a frozen copy in evaluation mode with `by(module)` in place of every chosen module."""
+    net = copy.deepcopy(model).eval().requires_grad_(False)
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if chosen(child):
+                setattr(parent, name, by(child))
     return net
 
 

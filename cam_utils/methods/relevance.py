@@ -50,7 +50,7 @@ def propagate(head: nn.Sequential, activations: Tensor, start: Tensor) -> Tensor
     """
     rules = required("captum.attr._utils.lrp_rules")
     own = copy.deepcopy(head).double()
-    for layer in own:
+    for layer in own.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             layer.rule = rules.Alpha1_Beta0_Rule(set_bias_to_zero=True)
         elif isinstance(layer, nn.Flatten):  # captum has no rule for it, and the epsilon rule only reshapes here

@@ -132,8 +132,43 @@ def test_guided_backprop_is_guided_at_every_rectifier(small):
     assert not torch.allclose(found, plain, rtol=0.1)
 
 
+@pytest.mark.parametrize("rectifier", [nn.ReLU, nn.ReLU6])
+def test_guided_backprop_of_two_layers_by_hand(rectifier):
+    """Four equal pixels, units u = (1 + x0, x1, 9 + x1), then v = (u0 - u1 + 2 u2, u0); S = 3 v0 - v1 + ..."""
+    model = classifier(nn.Conv2d(3, 3, 1), rectifier(), nn.Conv2d(3, 6, 1), rectifier())
+    with torch.no_grad():
+        for layer, weights, bias in (
+            (model.features[0], [[1, 0, 0], [0, 1, 0], [0, 1, 0]], [1, 0, 9]),
+            (model.features[2], [[1, -1, 0.1], [1, 0, 0], *[[0, 0, 0]] * 4], [0] * 6),
+        ):
+            layer.weight.copy_(torch.tensor(weights, dtype=torch.float64)[..., None, None])
+            layer.bias.copy_(torch.tensor(bias))
+        model.head.weight.zero_()
+        model.head.weight[0, :2] = torch.tensor([3.0, -1.0])
+    image = torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    pairs = Pairs(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
+    # At v1 the gradient is -1 and is stopped, so u0 gets 3 alone, u1 gets -3 and is stopped, u2 gets 0.3 and lies
+    # above 6 where there is a cap: S rises by 3 with x0 and by 0.3 or 0 with x1. (The gradient: 2 and -2.7 or -3.)
+    expected = 3.0 + (0.3 if rectifier is nn.ReLU else 0.0)
+    assert run("guided-backprop", model, image, pairs).sum().item() == pytest.approx(expected)
+
+
+def test_integrated_gradients_add_up_to_what_the_logit_gains():
+    """Positive weights and pixels: no share is negative, so that absolute values change nothing."""
+    torch.manual_seed(3)
+    model = classifier(nn.Conv2d(3, 5, 3, 1, 1), nn.Softplus(), nn.Conv2d(5, 6, 3, 2, 1), nn.Softplus())
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    images = torch.rand(2, 3, 6, 8, dtype=torch.float64) + 0.1
+    pairs = pairs_of(torch.ones(2, 4, dtype=torch.bool))
+    with torch.no_grad():
+        gained = model(images) - model(torch.zeros_like(images))
+    found = run("integrated-gradients", model, images, pairs, steps=64).sum((1, 2))
+    torch.testing.assert_close(found, gained[pairs.image, pairs.label], rtol=1e-6, atol=1e-8)
+
+
 def test_guided_backprop_refuses_a_model_without_rectifiers(linear):
-    with pytest.raises(ValueError, match=r"needs rectifiers that are nn\.ReLU; Classifier has none"):
+    with pytest.raises(ValueError, match=r"needs rectifiers that are nn\.ReLU or nn\.ReLU6; Classifier has none"):
         run("guided-backprop", *linear)
 
 
