@@ -80,6 +80,8 @@ SCHEDULES: dict[str, tuple[Stage, ...]] = {
             augment="digits", loss="softmax",
         ),
     ),
+    # Few images, none changed, until they are known by heart: for labels that only memory can give.
+    "by-heart": (Stage(120, 0.003, optimizer="adam", keep="last", augment="none", data={"limit": 64}),),
     # Meng et al., Sec. 4.2; the optimiser and the augmentation are unstated (deviation dev-rep-optimiser).
     "representative": (
         Stage(
