@@ -5,14 +5,14 @@ that is not here can be given to `explain`, `evaluate` and `sanity` as it is.
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from cam_utils.files import fingerprint
-from cam_utils.methods import cams, scorecam, sscam
+from cam_utils.methods import cams, scorecam, smoothing, sscam
 from cam_utils.methods.closed_forms import without_backward
 from cam_utils.methods.query import Query
 from cam_utils.methods.representative_cam import representative_cam
@@ -54,26 +54,27 @@ def score_cam(query: Query) -> Tensor:
     return scorecam.score_cam(*place, chunk=query.chunk, relu=query.relu)
 
 
-def ss_cam(query: Query, **options: object) -> Tensor:
-    """Return :func:`cam_utils.methods.sscam.ss_cam` of the query's pairs: its Algorithm 1.
+def ss_cam(query: Query, *, reading: str = "printed", **options: object) -> Tensor:
+    """Return :func:`cam_utils.methods.sscam.ss_cam` of the query's pairs: by default the paper's Algorithm 1.
 
-    Options: those of :class:`cam_utils.methods.sscam.Smoothing`. Every named image has noise of its own, by `seed`.
+    reading: a name of :data:`cam_utils.methods.smoothing.READINGS`, such as "authors-2020-06". Options: those of
+    :class:`cam_utils.methods.smoothing.Smoothing`, in place of the reading's own. Every named image has noise of
+    its own, by `seed`.
     """
-    return _smoothed(query, query.signs, options)
+    return _smoothed(query, smoothing.reading(reading, **options))
 
 
 def ss_cam_mean(query: Query, **options: object) -> Tensor:
     """Return Approach 1 of SS-CAM, the mean over noisy masks, none of them inverted. Options: as :func:`ss_cam`."""
-    return _smoothed(query, None, sscam.APPROACH_1 | options)
+    return _smoothed(query, smoothing.reading("approach-1", **options))
 
 
 @torch.no_grad()
-def _smoothed(query: Query, weights: Tensor | None, options: Mapping[str, object]) -> Tensor:
-    how = sscam.Smoothing(**options)
+def _smoothed(query: Query, how: smoothing.Smoothing) -> Tensor:
     if query.ids is not None and isinstance(how.seed, int):
-        how = replace(how, seed=sscam.image_seeds(how.seed, query.ids))
+        how = replace(how, seed=smoothing.image_seeds(how.seed, query.ids))
     place = (query.images, query.activations, query.pairs, query.score)
-    return sscam.ss_cam(*place, how, weights=weights, chunk=query.chunk, relu=query.relu)
+    return sscam.ss_cam(*place, how, weights=query.signs, chunk=query.chunk, relu=query.relu)
 
 
 # Every method by its name; `explain`, `evaluate` and the chapters take these.
@@ -107,13 +108,13 @@ def method(name: str, **options: object) -> Method:
     >>> method("ss-cam", drawz=4)
     Traceback (most recent call last):
         ...
-    ValueError: unknown option of ss-cam 'drawz'; did you mean 'draws'? (valid: draws, sigma, unit, reduce, noise, \
-scaled, rescore, softmax, baseline, seed)
+    ValueError: unknown option of ss-cam 'drawz'; did you mean 'draws'? (valid: reading, draws, sigma, unit, \
+relative, reduce, noise, scaled, signed, rescore, subtract, baseline, softmax, weighted, seed)
     """
     function = METHODS[check_known("method", name, METHODS)]
     known = [k for k, p in inspect.signature(function).parameters.items() if p.kind == p.KEYWORD_ONLY]
     if name in COSTLY:
-        known = [field.name for field in fields(sscam.Smoothing)]
+        known = [*(["reading"] if name == "ss-cam" else []), *smoothing.OPTIONS]
     for option in options:
         check_known(f"option of {name}", option, known)
     return partial(function, **options) if options else function

@@ -1,14 +1,10 @@
 """SS-CAM (Naidu and Michael): Score-CAM whose scores are smoothed by noise, in every reading of the paper.
 
-Its Eq. 15 and Algorithm 1 disagree on where the noise goes, on scoring twice and on the softmax, so each is a
-parameter; the defaults are the algorithm's. All labels of an image share their masks, since a mask depends on a
-channel's weight only through its sign.
+The readings are in :mod:`cam_utils.methods.smoothing`; the default is the paper's Algorithm 1. All labels of an
+image share their masks, since a mask depends on a channel's weight only through its sign.
 """
 
-import zlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -17,11 +13,10 @@ from torch import Tensor
 
 from cam_utils import maps
 from cam_utils.methods.scorecam import Score, batched_scores, masked, moved, upsampled_sum
-from cam_utils.names import check_known
+from cam_utils.methods.smoothing import Smoothing, drawn, noise_key
 from cam_utils.pairs import Pairs
 
-REDUCE = ("max", "mean")
-NOISE = ("input", "mask", "mask-grey", "activation")
+ALGORITHM_1 = Smoothing()
 
 
 def sign_mask(
@@ -43,56 +38,6 @@ def sign_mask(
     return torch.where(sign > 0, scaled, torch.where(sign < 0, 1 - scaled, 0.0))
 
 
-@dataclass(frozen=True)
-class Smoothing:
-    """Which reading of SS-CAM is run; the defaults are those of Algorithm 1 (deviations page, section SS-CAM).
-
-    Attributes:
-        draws: N, noisy copies per mask. sigma: their standard deviation, in steps of `unit` of the images' own
-            values: 1 for normalised images, 1 / (255 std) [3, 1, 1] for a sigma on the 0-255 scale.
-        reduce: "max" (Eq. 14) or "mean" (Eq. 9) over the draws.
-        noise: on the masked "input" (Algorithm 1), or on the "mask" (Eq. 15), where sigma is in units of the mask;
-            the noise of a "mask-grey" is the same for the three colours; "activation": on the channel before it is
-            upsampled (a reading of Eqs. 9-11), in units of the channel.
-        scaled: masks are s(U(w A)) (Eq. 15), or the upsampled activations as they are (Eq. 11), with w's sign.
-        rescore: score S_max * masked image once more (Algorithm 1), or take the reduced score itself (Eq. 14).
-        softmax: over the channels (Algorithm 1). baseline: image X_b [3, h, w], zero by default.
-        seed: of the noise, for all images or one for each (see :func:`image_seeds`). Every (channel, sign, draw) of
-            a seed has noise of its own, whatever the chunk and the rest of the batch.
-
-    Raises ValueError for draws < 1, sigma < 0, an unknown reduce or noise.
-    """
-
-    draws: int | float = 10  # of which whole numbers pass the check below
-    sigma: int | float = 4.0
-    unit: int | float | Tensor = 1.0
-    reduce: str = "max"
-    noise: str = "input"
-    scaled: bool = True
-    rescore: bool = True
-    softmax: bool = True
-    baseline: Tensor | None = None
-    seed: int | Sequence[int] = 0
-
-    def __post_init__(self) -> None:
-        check_known("reduce", self.reduce, REDUCE)
-        check_known("noise", self.noise, NOISE)
-        if not isinstance(self.draws, int) or self.draws < 1:
-            raise ValueError(f"expected draws (N) as a whole number, 1 or more, got {self.draws!r}")
-        if not self.sigma >= 0:
-            raise ValueError(f"expected sigma >= 0, got {self.sigma}")
-
-    def masks(self, activations: Tensor, sign: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the masks of channels [N, H, W] by the signs of the weights: s(U(w A)), or U(A) times the sign."""
-        if self.scaled:
-            return sign_mask(activations, sign, size)
-        return maps.upsample(activations, size) * sign[:, None, None]
-
-
-ALGORITHM_1 = Smoothing()
-APPROACH_1 = {"reduce": "mean", "noise": "mask", "rescore": False, "softmax": False}  # the mean over noisy masks
-
-
 def smoothed_weights(
     images: Float[Tensor, "batch colours tall wide"],
     activations: Float[Tensor, "batch channels height width"],
@@ -107,21 +52,26 @@ def smoothed_weights(
     """Return SS-CAM's channel weights alpha (Naidu and Michael, Algorithm 1 by default).
 
     score: probabilities (default of the paper) or logits of the images, all labels at once. weights: w of Eq. 15
-    [P, K], of which only the sign counts; None: all positive (Approach 1). first: the scores of the noisy copies,
-    where they are known from :func:`smoothed_scores` already. chunk: masked images per forward.
+    [P, K], of which masks keep only the sign; None: all positive. first: the scores of the noisy copies, where they
+    are known from :func:`smoothed_scores` already. chunk: masked images per forward.
 
     The forwards of all labels of an image share their masks: at most 2 K draws, and K per pair with a second pass.
-    Raises ValueError for weights of another shape, or seeds that are not one per image.
+    Raises ValueError for weights of another shape or none where the reading sums w A, or seeds that are not one per
+    image.
     """
-    signs = _signs(activations, pairs, weights, how.scaled)
+    signs = _signs(activations, pairs, weights, how)
     found = first
     if found is None:
         found = smoothed_scores(images, activations, pairs, score, how, weights=weights, chunk=chunk)
     if how.rescore:
         found = _rescored(images, activations, pairs, score, how, signs, found, chunk)
-    blank = torch.zeros_like(images[:1]) if how.baseline is None else how.baseline[None].to(images)
-    increase = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
-    return increase.softmax(1) if how.softmax else increase
+    if how.subtract:
+        blank = torch.zeros_like(images[:1]) if how.baseline is None else how.baseline[None].to(images)
+        found = found - score(blank)[0, pairs.label][:, None]  # C of Eqs. 7-8
+    found = found.softmax(1) if how.softmax else found
+    if how.relative:  # a channel without a range has no noise: the authors' code leaves it out
+        found = torch.where(signs == 0, 0.0, found)
+    return found * weights.to(found.dtype) if how.weighted else found
 
 
 def smoothed_scores(
@@ -138,19 +88,11 @@ def smoothed_scores(
 
     This is the first pass of :func:`smoothed_weights`, and nearly all of its work; arguments and errors are its.
     """
-    seeds = _seeds(how.seed, len(images))
-    signs = _signs(activations, pairs, weights, how.scaled)
-    # What has no mask (sign 0) is one item per image, whatever its channel.
-    channel = torch.where(signs == 0, 0, torch.arange(activations.shape[1], device=images.device))
-    items = torch.stack([pairs.image[:, None].expand_as(signs), channel, signs], -1).flatten(0, 1)
-    unique, inverse = items.unique(dim=0, return_inverse=True)  # [M, 3], [P K]
-    image, k, sign = unique.T
+    signs = _signs(activations, pairs, weights, how)
+    unique, inverse = _distinct(signs, pairs)
     copies = how.draws if how.sigma > 0 else 1  # without noise all draws are one
-    keys = noise_key(k, sign).tolist()
-    named = [(seeds[i], key) for i, key in zip(image.tolist(), keys, strict=True)]
-    make = partial(_noisy, images, activations, how, copies, image, k, sign, named)
     reduced = None
-    for index, out in batched_scores(score, make, len(unique) * copies, like=images, chunk=chunk):
+    for index, out in _scored(images, activations, score, how, unique, copies, chunk):
         if reduced is None:
             reduced = out.new_full((len(unique), out.shape[1]), -torch.inf if how.reduce == "max" else 0.0)
         item = moved(index // copies, out)[:, None].expand_as(out)
@@ -159,38 +101,102 @@ def smoothed_scores(
     return reduced[inverse.view_as(signs), pairs.label[:, None]]
 
 
+def drawn_scores(
+    images: Float[Tensor, "batch colours tall wide"],
+    activations: Float[Tensor, "batch channels height width"],
+    pairs: Pairs,
+    score: Score,
+    how: Smoothing = ALGORITHM_1,
+    *,
+    weights: Tensor | None = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "pairs channels draws"]:
+    """Return the score of every noisy copy: one pass for the maximum, the mean and every smaller N.
+
+    The first n of the draws are those of a Smoothing with draws=n; arguments and errors are those of
+    :func:`smoothed_weights`, whose `first` is a maximum or a mean over the last dimension.
+    """
+    signs = _signs(activations, pairs, weights, how)
+    unique, inverse = _distinct(signs, pairs)
+    labels, own = pairs.label.unique(return_inverse=True)
+    kept = None
+    for index, out in _scored(images, activations, score, how, unique, how.draws, chunk):
+        if kept is None:
+            kept = out.new_empty(len(unique) * how.draws, len(labels))
+        kept[moved(index, out)] = out[:, labels]
+    kept = kept.view(len(unique), how.draws, len(labels))
+    return kept[inverse.view_as(signs), :, own[:, None]]
+
+
+def _distinct(signs: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return the distinct (image, channel, sign) [M, 3] of the pairs' channels, and which each of them is [P K]."""
+    # What has no mask (sign 0) is one item per image, whatever its channel.
+    channel = torch.where(signs == 0, 0, torch.arange(signs.shape[1], device=signs.device))
+    items = torch.stack([pairs.image[:, None].expand_as(signs), channel, signs], -1).flatten(0, 1)
+    return items.unique(dim=0, return_inverse=True)
+
+
+def _scored(images, activations, score: Score, how: Smoothing, unique: Tensor, copies: int, chunk: int | None):
+    """Yield the indices and scores of the noisy copies of every distinct item; an item's copies stand together."""
+    seeds = _seeds(how.seed, len(images))
+    image, k, sign = unique.T
+    keys = noise_key(k, sign).tolist()
+    named = [(seeds[i], key) for i, key in zip(image.tolist(), keys, strict=True)]
+    make: Callable[[Tensor], Tensor] = partial(_noisy, images, activations, how, copies, image, k, sign, named)
+    yield from batched_scores(score, make, len(unique) * copies, like=images, chunk=chunk)
+
+
 def _noisy(images, activations, how: Smoothing, copies: int, image, k, sign, named: list, index: Tensor) -> Tensor:
-    """Return the noisy copies `index` of the masked images; the copies of an item stand side by side."""
-    item = moved(index // copies, images)
-    of, names = image[item], [(*named[i // copies], i % copies) for i in index.tolist()]
+    """Return the noisy copies `index` of the masked images."""
     size = images.shape[-2:]
-    if how.sigma and how.noise == "activation":
-        spread = how.sigma * _noise(activations[:, :1], names)[:, 0]
-        return masked(images, of, how.masks(activations[of, k[item]] + spread, sign[item], size))
     first, last = int(index[0]) // copies, int(index[-1]) // copies
-    once = slice(first, last + 1)  # a mask is made once for all of its copies
-    mask = how.masks(activations[image[once], k[once]], sign[once], size)[item - first]
+    once = slice(first, last + 1)  # what the copies of an item share is made once
+    item = moved(index // copies - first, images)
+    of = image[once]
     if not how.sigma:
-        return masked(images, of, mask)
-    spread = _noise(images, names)
+        return masked(images, of, _masks(activations[of, k[once]], sign[once], size, how))[item]
+    names = [(*named[i // copies], i % copies) for i in index.tolist()]
+    if how.noise == "activation":
+        channels = activations[of, k[once]]
+        noise = drawn(activations[:, :1], names)[:, 0].mul_(_of(how, how.deviation(channels), item))
+        return masked(images, of[item], _masks(channels[item] + noise, sign[once][item], size, how))
+    mask = _masks(activations[of, k[once]], sign[once], size, how)
+    noise = drawn(images, names)
     if how.noise == "input":
-        step = torch.as_tensor(how.sigma * how.unit, dtype=images.dtype, device=images.device)
-        return torch.addcmul(masked(images, of, mask), spread, step)
-    spread = spread if how.noise == "mask" else spread[:, :1]
-    return images[of] * torch.add(mask[:, None], spread, alpha=how.sigma)
+        shown = masked(images, of, mask)
+        step = torch.as_tensor(how.deviation(shown), dtype=images.dtype, device=images.device)
+        return noise.mul_(_of(how, step, item)).add_(shown[item])
+    noise = noise if how.noise == "mask" else noise[:, :1]
+    step = torch.as_tensor(how.deviation(mask[:, None]), dtype=images.dtype, device=images.device)
+    return images[of[item]] * torch.addcmul(mask[item][:, None], noise, _of(how, step, item))
 
 
-def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None, scaled: bool) -> Tensor:
+def _of(how: Smoothing, step: float | Tensor, item: Tensor) -> float | Tensor:
+    """Return the deviation of each copy: its item's own where it is relative to the item, else that of all."""
+    return step[item] if how.relative else step
+
+
+def _masks(activations: Tensor, sign: Tensor, size: tuple[int, int], how: Smoothing) -> Tensor:
+    """Return the masks of channels [N, H, W] by the signs of the weights: s(U(w A)), or U(A) times the sign."""
+    if how.scaled:
+        return sign_mask(activations, sign, size)
+    return maps.upsample(activations, size) * sign[:, None, None]
+
+
+def _signs(activations: Tensor, pairs: Pairs, weights: Tensor | None, how: Smoothing) -> Tensor:
     """Return the signs of the weights [P, K], 0 for channels without a mask: constant ones, or those of zeros."""
     wanted = (len(pairs), activations.shape[1])
     if weights is not None and tuple(weights.shape) != wanted:
         raise ValueError(f"expected weights [P, K] = {list(wanted)}, got {list(weights.shape)}")
+    if weights is None and how.weighted:
+        raise ValueError("expected weights [P, K]: this reading of SS-CAM sums w A, and got none")
     if activations.shape[-1] * activations.shape[-2] < 2:
         raise ValueError(f"expected activations with spatial extent, got {tuple(activations.shape)}")
     flat = activations.flatten(2)
     low, high = flat.amin(-1), flat.amax(-1)
-    constant = ((low == high) if scaled else (low == 0) & (high == 0))[pairs.image]
-    signs = torch.ones_like(constant, dtype=torch.long) if weights is None else weights.sign().long()
+    constant = ((low == high) if how.scaled or how.relative else (low == 0) & (high == 0))[pairs.image]
+    plain = weights is None or not how.signed
+    signs = torch.ones_like(constant, dtype=torch.long) if plain else weights.sign().long()
     return torch.where(constant, 0, signs)
 
 
@@ -201,59 +207,12 @@ def _rescored(images, activations, pairs, score: Score, how: Smoothing, signs, s
 
     def scaled(index: Tensor) -> Tensor:
         p, c = live[moved(index, images)].T
-        mask = how.masks(activations[pairs.image[p], c], signs[p, c], images.shape[-2:])
+        mask = _masks(activations[pairs.image[p], c], signs[p, c], images.shape[-2:], how)
         return masked(images, pairs.image[p], mask * scale[p, c][:, None, None].to(images.dtype))
 
     for index, out in batched_scores(score, scaled, len(live), like=images, chunk=chunk):
         p, c = live[moved(index, images)].T
         found[p, c] = out.gather(1, pairs.label[p][:, None])[:, 0]
-    return found
-
-
-def image_seeds(seed: int, ids: Sequence[str]) -> list[int]:
-    """Return a seed for each image, from the run's seed and the image's id: the same in every batch.
-
-    With noise of its own for each image a bootstrap over images covers the noise as well.
-
-    >>> image_seeds(0, ["b", "a"]) == image_seeds(0, ["a", "b"])[::-1]
-    True
-    """
-    return [zlib.crc32(f"{seed} {name}".encode()) for name in ids]
-
-
-def noise_key(channel, sign):
-    """Return the number that the noise of a channel's mask is drawn by: a mask and its inverse have one each.
-
-    channel, sign: integers or tensors of them, sign -1, 0 or 1.
-
-    >>> noise_key(0, -1), noise_key(0, 1), noise_key(5, 1)
-    (0, 2, 17)
-    """
-    return 3 * channel + sign + 1
-
-
-def draw_noise(images: Tensor, seed: int, key: int, draw: int, *, out: Tensor | None = None) -> Tensor:
-    """Return standard normal noise [3, h, w] of a seed, a mask and a draw; each device has its own."""
-    generator = torch.Generator(images.device).manual_seed((seed * 1_000_003 + key) * 1_009 + draw)
-    where = {"device": images.device, "dtype": images.dtype}
-    return torch.randn(images.shape[1:], generator=generator, out=out, **where)
-
-
-def _noise(images: Tensor, names: list[tuple[int, int, int]]) -> Tensor:
-    """Return the noise of several (seed, key, draw) [N, 3, h, w]."""
-    found = images.new_empty(len(names), *images.shape[1:])
-    # On a CPU a generator has one thread, and would leave the other cores idle meanwhile.
-    threads = 1 if images.is_cuda else min(torch.get_num_threads(), len(names))
-
-    def draw(first: int) -> None:
-        for i in range(first, len(names), threads):
-            draw_noise(images, *names[i], out=found[i])
-
-    if threads == 1:
-        draw(0)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(draw, range(threads)))  # a list, so that an error is raised here
     return found
 
 
@@ -278,8 +237,9 @@ def ss_cam(
 ) -> Float[Tensor, "pairs tall wide"]:
     """Return SS-CAM maps ReLU(sum_k alpha_k U(A^k)) at input resolution (Eq. 13; Naidu and Michael).
 
-    Alpha is that of :func:`smoothed_weights`, which says what the options are. A channel of negative weight is
-    scored by its inverted mask, and enters the sum with +A all the same, as printed.
+    Alpha is that of :func:`smoothed_weights`, which says what the options are. As printed, a channel of negative
+    weight is scored by its inverted mask, and enters the sum with +A all the same; readings that are `weighted` sum
+    alpha_k w_k A^k.
 
     >>> A = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
     >>> score = lambda x: x[:, 0, 0, 1:]  # likes the right pixel

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cam_utils.front.explain import explain
-from cam_utils.methods import ablation, other_libraries, registry, relevance, scorecam, sscam
+from cam_utils.methods import ablation, other_libraries, registry, relevance, scorecam, smoothing, sscam
 from cam_utils.methods.query import ask
 from cam_utils.methods.registry import METHODS, method, resolved
 from cam_utils.networks import models
@@ -23,6 +23,7 @@ OPTIONS = {
     "integrated-gradients": {"steps": 8},
     "smoothgrad": {"samples": 4},
 }
+APPROACH_1 = {"reduce": "mean", "noise": "mask", "signed": False, "rescore": False, "softmax": False}
 PRESENT = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
 
 
@@ -114,12 +115,14 @@ def test_options_of_ones_own_win_over_those_of_the_mean_over_masks(small):
     place = (images, query.activations, query.pairs, query.score)
 
     def written_out(**options):
-        return sscam.ss_cam(*place, sscam.Smoothing(**(sscam.APPROACH_1 | {"draws": 2} | options)))  # no weights
+        how = smoothing.Smoothing(**(APPROACH_1 | {"draws": 2} | options))
+        return sscam.ss_cam(*place, how, weights=query.signs)
 
     plain = method("ss-cam-mean", draws=2)(query)
     torch.testing.assert_close(plain, written_out())
-    for option in sscam.APPROACH_1:
-        other = {"reduce": "max", "noise": "input", "rescore": True, "softmax": True}[option]
+    others = {"reduce": "max", "noise": "input", "signed": True, "rescore": True, "softmax": True}
+    assert set(others) == set(APPROACH_1)
+    for option, other in others.items():
         mine = method("ss-cam-mean", draws=2, **{option: other})(query)
         torch.testing.assert_close(mine, written_out(**{option: other}))
         assert not torch.equal(mine, plain), option
@@ -168,7 +171,7 @@ def test_approach_1_weighs_no_channel_and_inverts_no_mask(small):
     query = ask(model, images, pairs_of(PRESENT))
     assert (query.signs < 0).any()
     alpha = sscam.smoothed_weights(
-        images, query.activations, query.pairs, query.score, sscam.Smoothing(sigma=0.0, **sscam.APPROACH_1)
+        images, query.activations, query.pairs, query.score, smoothing.Smoothing(sigma=0.0, **APPROACH_1)
     )
     expected = scorecam.upsampled_sum(images, query.activations, alpha, query.pairs)
     torch.testing.assert_close(method("ss-cam-mean", sigma=0.0)(query), expected)

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from cam_utils import maps
-from cam_utils.methods import ablation, scorecam, sscam
+from cam_utils.methods import ablation, scorecam, smoothing, sscam
+from cam_utils.methods.smoothing import Smoothing
 from cam_utils.pairs import Pairs, pairs_of
 
 KINDS = [
@@ -40,7 +41,7 @@ def written_out(
             found = []
             for n in range(draws):
                 shape = activations[:, :1] if noise == "activation" else images
-                spread = sigma * sscam.draw_noise(shape, seed[b], key, n)
+                spread = sigma * smoothing.draw_noise(shape, seed[b], key, n)
                 spread = spread[:1] if noise == "mask-grey" else spread
                 if noise == "input":
                     x = images[b] * mask + unit * spread
@@ -63,7 +64,7 @@ def test_every_reading_equals_its_equations(net, scene, kind):
     weights[0, 1] = 0.0
     options = {"draws": 3, "sigma": 0.7, "unit": 0.5, "seed": [4, 2, 7], **kind}
     found = sscam.smoothed_weights(
-        *scene, lambda x: net(x).softmax(1), sscam.Smoothing(**options), weights=weights, chunk=5
+        *scene, lambda x: net(x).softmax(1), Smoothing(**options), weights=weights, chunk=5
     )
     torch.testing.assert_close(found, written_out(net, *scene, weights, **options))
 
@@ -73,9 +74,9 @@ def test_every_reading_equals_its_equations(net, scene, kind):
 def test_the_first_pass_may_be_shared(net, scene, softmax):
     score = lambda x: net(x).softmax(1)  # noqa: E731
     options = {"draws": 3, "sigma": 0.7, "seed": 5}
-    first = sscam.smoothed_scores(*scene, score, sscam.Smoothing(**options))
+    first = sscam.smoothed_scores(*scene, score, Smoothing(**options))
     for rescore in (True, False):
-        how = sscam.Smoothing(**options, rescore=rescore, softmax=softmax)
+        how = Smoothing(**options, rescore=rescore, softmax=softmax)
         whole = sscam.smoothed_weights(*scene, score, how)
         torch.testing.assert_close(sscam.smoothed_weights(*scene, score, how, first=first), whole)
 
@@ -98,12 +99,12 @@ def test_images_have_noise_of_their_own_by_their_ids(net, scene):
     images, activations, _ = scene
     twice = torch.tensor([0, 0])  # one image under two names
     pairs = Pairs(torch.arange(2), torch.zeros(2, dtype=torch.long), torch.arange(2))
-    seeds = sscam.image_seeds(3, ["a", "b"])
+    seeds = smoothing.image_seeds(3, ["a", "b"])
     maps_ = sscam.ss_cam(
-        images[twice], activations[twice], pairs, lambda x: net(x).softmax(1), sscam.Smoothing(seed=seeds)
+        images[twice], activations[twice], pairs, lambda x: net(x).softmax(1), Smoothing(seed=seeds)
     )
     assert not torch.allclose(maps_[0], maps_[1])
-    assert sscam.image_seeds(4, ["a", "b"]) != seeds == sscam.image_seeds(3, ["b", "a"])[::-1]
+    assert smoothing.image_seeds(4, ["a", "b"]) != seeds == smoothing.image_seeds(3, ["b", "a"])[::-1]
 
 
 @torch.no_grad()
@@ -118,7 +119,7 @@ def test_all_labels_share_two_masks_per_channel(net, scene):
         return net(x).softmax(1)
 
     sscam.smoothed_weights(
-        images, activations, everything, score, sscam.Smoothing(draws=5, rescore=False), weights=weights
+        images, activations, everything, score, Smoothing(draws=5, rescore=False), weights=weights
     )
     assert sum(seen) - 1 <= 5 * 2 * 6 * 3  # draws x signs x channels x images, whatever the labels; 1: the baseline
     needed = {
@@ -129,7 +130,7 @@ def test_all_labels_share_two_masks_per_channel(net, scene):
     kept = {(b, k if sign else 0, sign) for b, k, sign in needed}
     assert sum(seen) == 5 * len(kept) + 1
     seen.clear()
-    sscam.smoothed_weights(images, activations, everything, score, sscam.Smoothing(draws=5), weights=weights)
+    sscam.smoothed_weights(images, activations, everything, score, Smoothing(draws=5), weights=weights)
     flat = activations.flatten(2)
     live = int((flat.amax(-1) > flat.amin(-1))[everything.image].sum())  # others have no mask to score again
     assert sum(seen) == 5 * len(kept) + live + 2 and live < weights.numel()
@@ -140,7 +141,7 @@ def test_without_noise_and_second_pass_it_is_score_cam(net, scene):
     score = lambda x: net(x).softmax(1)  # noqa: E731
     black = torch.zeros(3, 12, 16, dtype=torch.float64)
     plain = sscam.smoothed_weights(
-        *scene, score, sscam.Smoothing(sigma=0.0, rescore=False, softmax=False, baseline=black)
+        *scene, score, Smoothing(sigma=0.0, rescore=False, softmax=False, baseline=black)
     )
     channel = scorecam.channel_scores(*scene[:2], score)[scene[2].image, :, scene[2].label]
     live = scene[1].flatten(2).amax(-1)[scene[2].image] > scene[1].flatten(2).amin(-1)[scene[2].image]
@@ -150,7 +151,7 @@ def test_without_noise_and_second_pass_it_is_score_cam(net, scene):
 
 @torch.no_grad()
 def test_a_softmax_over_probabilities_keeps_the_weights_within_a_factor_e(net, scene):
-    alpha = sscam.smoothed_weights(*scene, lambda x: net(x).softmax(1), sscam.Smoothing(draws=2))
+    alpha = sscam.smoothed_weights(*scene, lambda x: net(x).softmax(1), Smoothing(draws=2))
     torch.testing.assert_close(alpha.sum(1), torch.ones(len(alpha), dtype=torch.float64))
     assert (alpha.amax(1) / alpha.amin(1)).max() <= torch.e
 
@@ -165,10 +166,8 @@ def test_memory_that_does_not_suffice_halves_the_chunk(net, scene):
         return net(x).softmax(1)
 
     with torch.no_grad():
-        found = sscam.ss_cam(*scene, score, sscam.Smoothing(draws=2), chunk=16)
-        torch.testing.assert_close(
-            found, sscam.ss_cam(*scene, lambda x: net(x).softmax(1), sscam.Smoothing(draws=2))
-        )
+        found = sscam.ss_cam(*scene, score, Smoothing(draws=2), chunk=16)
+        torch.testing.assert_close(found, sscam.ss_cam(*scene, lambda x: net(x).softmax(1), Smoothing(draws=2)))
     assert sizes[:3] == [16, 8, 4]
 
 
@@ -180,13 +179,15 @@ def test_bad_requests_say_what_is_wrong(net, scene):
         ({"sigma": -1.0}, "expected sigma >= 0, got -1.0"),
         ({"reduce": "median"}, "unknown reduce 'median'"),
         ({"noise": "image"}, "unknown noise 'image'"),
+        ({"relative": True, "unit": 2.0}, "expected unit = 1 where sigma is relative"),
+        ({"weighted": True}, r"expected weights \[P, K\]: this reading of SS-CAM sums w A, and got none"),
         ({"weights": torch.ones(2, 2)}, r"expected weights \[P, K\] = \[7, 6\], got \[2, 2\]"),
         ({"chunk": 0}, "expected chunk >= 1"),
         ({"seed": [1, 2]}, "expected one seed, or one for each of the 3 images, got 2"),
     ):
         with pytest.raises(ValueError, match=sentence):
             given = {name: options.pop(name) for name in ("weights", "chunk") if name in options}
-            sscam.smoothed_weights(*scene, score, sscam.Smoothing(**options), **given)
+            sscam.smoothed_weights(*scene, score, Smoothing(**options), **given)
     with pytest.raises(ValueError, match="activations with spatial extent"):
         sscam.smoothed_weights(scene[0], scene[1][..., :1, :1], scene[2], score)
 
