@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from cam_utils import data, maps
 from cam_utils.evaluation import metrics
+from cam_utils.evaluation.mask_pictures import picture_metrics
 from cam_utils.evaluation.regions import pixel_metrics
 from cam_utils.evaluation.store import measured
 from cam_utils.files import fingerprint
@@ -37,6 +38,7 @@ def evaluate(
     threshold: float = 0.5,
     precision: str = "float32",
     upsample_first: bool = False,
+    pictures: bool = False,
     folder: str | Path | None = None,
     shard: tuple[int, int] = (0, 1),
     batch_size: int = 16,
@@ -55,7 +57,8 @@ def evaluate(
     `registry.method("ss-cam", draws=4)`. A stored evaluation knows a callable of yours by its name only.
     activation: "sigmoid" or "softmax" of the logits. explained: "both", "predicted" or "annotated".
     precision: "bfloat16" runs masked forwards in autocast. upsample_first: the order of normalising, see
-    :func:`cam_utils.maps.masks`.
+    :func:`cam_utils.maps.masks`. pictures: also the drop and increase of SS-CAM's authors, of the mask alone as a
+    picture, see :mod:`cam_utils.evaluation.mask_pictures`.
     folder, shard: where rows are kept, and how processes share them, see :mod:`cam_utils.evaluation.store`.
     workers: processes that decode the next batch while the network runs; None: up to 4 where it runs on a GPU, none
     where they would take its cores.
@@ -75,7 +78,7 @@ def evaluate(
         "threshold": threshold,
         "precision": precision,
         "upsample_first": upsample_first,
-    }
+    } | ({"pictures": True} if pictures else {})  # what was stored without them stays known
     plan = {"model": fingerprint(*model.state_dict().values()), "methods": described(methods), **how}
     if workers is None:
         workers = 0 if torch.device(device).type == "cpu" else min(4, os.cpu_count() or 1)
@@ -97,6 +100,7 @@ def evaluate_batch(
     chunk: int | None = None,
     precision: str = "float32",
     upsample_first: bool = False,
+    pictures: bool = False,
 ) -> pd.DataFrame:
     """Return the pairs table of one batch of samples; methods as :func:`cam_utils.methods.registry.resolved`."""
     x = model.preprocess(batch.images.to(model.mean.device)).contiguous(memory_format=torch.channels_last)
@@ -131,6 +135,9 @@ def evaluate_batch(
         masks = maps.masks(raw, x.shape[-2:], upsample_first=upsample_first)
         kept, cut = (each[back] for each in masked_scores(score, x, masks, asked.pairs, chunk))
         values = score_metrics(p[pairs.image], kept, cut, pairs.label, sets)
+        if pictures:
+            alone = picture_metrics(model, captured.logits.detach(), masks, asked.pairs, chunk=chunk)
+            values |= {key: value[back] for key, value in alone.items()}
         values |= {key: value[back] for key, value in pixel_metrics(masks, asked.pairs, batch).items()}
         columns = {k: (v if v.dtype == torch.bool else v.double()).cpu().numpy() for k, v in values.items()}
         tables.append(pd.DataFrame({**facts, "method": name, **columns}))

@@ -15,6 +15,7 @@ class Metric(NamedTuple):
     symbol: str = ""  # in the tables of MinMax-CAM
     of_others: bool = False  # undefined for a label that stands alone in its image
     pixels: bool = False  # compares the map with annotated pixels
+    pictures: bool = False  # shows the network the mask alone, as SS-CAM's authors do
     mean_of: tuple[str, ...] = ()  # the two metrics whose harmonic mean it is
 
     @property
@@ -48,12 +49,15 @@ METRICS = {
     "iou_0.15": Metric("IoU at 0.15", "intersection-over-union", +1, pixels=True),
     "iou_0.3": Metric("IoU at 0.3", "intersection-over-union", +1, pixels=True),
     "iou_0.5": Metric("IoU at 0.5", "intersection-over-union", +1, pixels=True),
+    "picture_drop": Metric("average drop, mask as a picture", "the-mask-as-a-picture", -1, pictures=True),
+    "picture_increase": Metric("average increase, mask as a picture", "the-mask-as-a-picture", +1, pictures=True),
 }  # fmt: skip
 WANTED = {name: metric.wanted for name, metric in METRICS.items()}
 PAPER_NAMES = {name: metric.symbol for name, metric in METRICS.items() if metric.symbol}
 HARMONIC = {name: metric.mean_of for name, metric in METRICS.items() if metric.mean_of}
 SCORE_METRICS = tuple(name for name in PAPER_NAMES if name not in HARMONIC)
 PIXEL_METRICS = tuple(name for name, metric in METRICS.items() if metric.pixels)
+PICTURE_METRICS = tuple(name for name, metric in METRICS.items() if metric.pictures)
 OF_OTHERS = tuple(name for name, metric in METRICS.items() if metric.of_others)
 
 
