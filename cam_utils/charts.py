@@ -127,7 +127,7 @@ def pairwise(panels: dict[str, pd.DataFrame], *, columns: int = 2) -> Figure:
     the rows' numbers. See :func:`cam_utils.evaluation.ranking.better`.
     """
     lines, count = -(-len(panels) // columns), max(len(table) for table in panels.values())
-    size = (4.2 * columns, lines * (0.6 + 0.15 * count) + 0.4)
+    size = (4.2 * columns, lines * (0.5 + 0.145 * count) + 0.3)
     figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False)
     for spare in grid.flat[len(panels) :]:
         spare.remove()
@@ -136,13 +136,13 @@ def pairwise(panels: dict[str, pd.DataFrame], *, columns: int = 2) -> Figure:
         own = table.mask(np.eye(len(table), dtype=bool))  # nothing is compared with itself
         sns.heatmap(
             own.astype(float), ax=axes, cmap=ListedColormap(list(kinds.values())), vmin=-1, vmax=1, cbar=False,
-            linewidths=0.3, square=True,
+            linewidths=0.3,
         )  # fmt: skip
         numbers = range(1, len(table) + 1)
         places = np.arange(len(table)) + 0.5
         axes.set_yticks(places, [f"{name} {i}" for i, name in zip(numbers, table.index, strict=True)], rotation=0)
         axes.set_xticks(places[::2], list(numbers)[::2], rotation=0)
-        axes.tick_params(length=0, labelsize=7.5)
+        axes.tick_params(length=0, labelsize=7.8)
         axes.set_title(shown(title), parse_math=False)
     marks = [plt.Rectangle((0, 0), 1, 1, fc=colour, ec="0.6") for colour in kinds.values()]
     figure.legend(marks, [f"row is {name}" if name != "not told apart" else name for name in kinds], ncols=3,

@@ -61,8 +61,24 @@ def test_verdicts_stand_in_their_cells_and_differ_without_colour():
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first claim stands on top"
 
 
-def test_bars_join_methods_that_no_test_tells_apart():
-    ranks = pd.Series({"a": 1.0, "b": 1.5, "c": 3.0})
-    axes = charts.rank_panels({"m": (ranks, [["a", "b"]])}).axes[0]
-    assert axes.lines[0].get_xdata().tolist() == [1.0, 1.5, 3.0]
-    assert axes.lines[1].get_ydata().tolist() == [-0.25, 1.25]
+def test_a_cell_has_its_number_and_the_colour_of_its_rank():
+    values = pd.DataFrame({"AD": [12.0, 30.0, 12.0], "IoU": [1.0, 2.0, 3.0]}, index=list("abc"))
+    ranks = pd.DataFrame({"AD": [1, 3, 1], "IoU": [3, 2, 1]}, index=list("abc"))
+    axes = charts.rank_heatmap(values, ranks, rules=[1], label="rank").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["12", "1", "30", "2", "12", "3"]
+    colours = axes.collections[0].get_facecolors().reshape(3, 2, 4)
+    assert (colours[0, 0] == colours[2, 1]).all(), "both are the best"
+    assert (colours[1, 0] == colours[0, 1]).all() and (colours[0, 0] != colours[1, 0]).any()
+    assert [line.get_xdata()[0] for line in axes.lines] == [1]
+
+
+def test_better_and_worse_have_colours_of_their_own_and_columns_the_rows_numbers():
+    table = pd.DataFrame([[0, 1, 0], [-1, 0, 0], [0, 0, 0]], list("abc"), list("abc"))
+    axes = charts.pairwise({"m": table}).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a 1", "b 2", "c 3"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "3"]
+    colours = axes.collections[0].get_facecolors().reshape(3, 3, 4)
+    assert len({tuple(colours[at]) for at in ((0, 1), (1, 0), (0, 2))}) == 3
+    assert (colours[0, 2] == colours[1, 2]).all()
+    assert not axes.collections[0].get_array().mask.reshape(3, 3)[0, 1]
+    assert axes.collections[0].get_array().mask.reshape(3, 3).diagonal().all()

@@ -1,4 +1,4 @@
-"""Many methods compared over the same images: ranks, tests, groups that no test separates, and agreeing metrics.
+"""Many methods compared over the same images: ranks, tests of every two, and metrics that agree.
 
 Everything starts from the pairs table (:mod:`cam_utils.evaluation.evaluate`). A method has one value per image, the
 mean over the image's pairs. A metric that is undefined for a zero map counts as the worst value: a map without
@@ -18,6 +18,8 @@ from cam_utils.evaluation.results import resample
 from cam_utils.names import check_known
 
 KEYS = ["image_index", "label"]
+LARGEST = 4_000_000  # numbers at once in a resampled correlation
+TINY = 1e-6
 
 
 def known_values(table: pd.DataFrame, metrics: Sequence[str], *, pairs: str = "annotated") -> pd.DataFrame:
@@ -57,6 +59,18 @@ def average_ranks(values: pd.DataFrame, wanted: int) -> pd.Series:
     return pd.Series(ranks.mean(0), values.columns)
 
 
+def mean_ranks(summary: pd.DataFrame) -> pd.Series:
+    """Return the rank of every row's value among the rows of its metric, 1 the best; equal values share the better.
+
+    summary: columns metric and value, as :func:`cam_utils.evaluation.results.aggregate` returns them.
+
+    >>> mean_ranks(pd.DataFrame({"metric": ["iou_0.3"] * 3, "value": [0.2, 0.4, 0.2]})).tolist()
+    [2, 1, 2]
+    """
+    good = summary["value"] * summary["metric"].map(WANTED)
+    return good.groupby(summary["metric"]).rank(ascending=False, method="min").astype(int)
+
+
 def friedman(values: pd.DataFrame) -> float:
     """Return p of the Friedman test: that all methods rank alike over the images (Friedman 1937; Demsar 2006)."""
     if values.shape[1] < 3 or len(values) < 2:
@@ -65,40 +79,37 @@ def friedman(values: pd.DataFrame) -> float:
 
 
 def wilcoxon_holm(values: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Return for every two methods whether a signed-rank test tells them apart: first, second, p, adjusted, apart.
+    """Return for every two methods whether a signed-rank test tells them apart.
 
-    Wilcoxon's test on the images' differences (normal approximation; zeros are split between the signs), with
-    Holm's correction over all pairs, as Benavoli et al. (2016) advise in place of the test on mean ranks.
+    Columns: first, second, sign (+1 if first has the higher values), p, adjusted, apart. Wilcoxon's test on the
+    images' differences (normal approximation; zeros are split between the signs), with Holm's correction over all
+    pairs, as Benavoli et al. (2016) advise in place of the test on mean ranks.
     """
     rows = []
     for first, second in combinations(values.columns, 2):
         gap = (values[first] - values[second]).to_numpy().round(6)
-        same = not gap.any()
-        p = 1.0 if same else stats.wilcoxon(gap, zero_method="zsplit", method="approx").pvalue
-        rows.append({"first": first, "second": second, "p": float(p)})
+        p = stats.wilcoxon(gap, zero_method="zsplit", method="approx").pvalue if gap.any() else 1.0
+        sign = int(np.sign(np.sign(gap) @ stats.rankdata(np.abs(gap))))
+        rows.append({"first": first, "second": second, "sign": sign, "p": float(p)})
     found = pd.DataFrame(rows).sort_values("p", ignore_index=True)
     factors = np.arange(len(found), 0, -1)
     found["adjusted"] = np.minimum(1, np.maximum.accumulate(factors * found["p"].to_numpy()))
     return found.assign(apart=found["adjusted"] < alpha)
 
 
-def groups(ranks: pd.Series, tests: pd.DataFrame) -> list[list[str]]:
-    """Return the longest runs of methods in rank order of which no test tells any two apart: a diagram's bars.
+def better(tests: pd.DataFrame, wanted: int, order: Sequence[str]) -> pd.DataFrame:
+    """Return whether the row's method is better (+1) or worse (-1) than the column's, 0 where no test tells.
 
-    >>> tests = pd.DataFrame({"first": ["a", "a", "b"], "second": ["b", "c", "c"], "apart": [False, True, False]})
-    >>> groups(pd.Series({"a": 1.0, "b": 2.0, "c": 3.0}), tests)
-    [['a', 'b'], ['b', 'c']]
+    tests: :func:`wilcoxon_holm`. order: of rows and columns.
+
+    >>> tests = wilcoxon_holm(pd.DataFrame({"a": [0.0] * 9, "b": [0.5] * 9}))
+    >>> better(tests, +1, ["b", "a"]).to_numpy().tolist()
+    [[0, 1], [-1, 0]]
     """
-    order = list(ranks.sort_values(kind="stable").index)
-    apart = {frozenset(pair) for pair in tests[tests["apart"]][["first", "second"]].to_numpy()}
-    found: list[tuple[int, int]] = []
-    for start in range(len(order)):
-        stop = start + 1
-        while stop < len(order) and not any(frozenset((order[stop], o)) in apart for o in order[start:stop]):
-            stop += 1
-        if stop - start > 1 and not (found and found[-1][1] >= stop):
-            found.append((start, stop))
-    return [order[start:stop] for start, stop in found]
+    found = pd.DataFrame(0, list(order), list(order))
+    for row in tests[tests["apart"]].itertuples():
+        found.loc[row.first, row.second], found.loc[row.second, row.first] = wanted * row.sign, -wanted * row.sign
+    return found
 
 
 def alike(table: pd.DataFrame, metrics: Sequence[str], tolerance: float = 1e-3) -> list[list[str]]:
@@ -134,21 +145,55 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide((first * second).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 1e-9)
 
 
+def repeated_spearman(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation of a and b [N, n] where item i stands weights[r, i] times, [R, N].
+
+    Exactly that of the repeated items; NaN where one is constant.
+
+    >>> a, b = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 3.0, 2.0]])
+    >>> repeated_spearman(a, b, np.array([[1, 1, 1], [2, 0, 1]])).round(6).tolist()
+    [[0.5], [1.0]]
+    """
+    w = weights.T.astype(np.float32)  # [n, R]
+    rows = max(1, LARGEST // w.size)
+    found = []
+    for start in range(0, len(a), rows):
+        first, second = (_centred_ranks(each[start : start + rows], w) for each in (a, b))
+        covariance, size, other = (
+            np.einsum("nr,anr,anr->ra", w, x, y) for x, y in ((first, second), (first, first), (second, second))
+        )
+        size = np.sqrt(size * other)
+        found.append(np.divide(covariance, size, out=np.full(size.shape, np.nan), where=size > TINY))
+    return np.concatenate(found, 1)
+
+
+def _centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return twice the ranks [N, n, R] of values [N, n] that stand weights [n, R] times, less their mean."""
+    upto = np.zeros((len(values), values.shape[1] + 1, weights.shape[1]), np.float32)
+    np.cumsum(weights[values.argsort(-1, kind="stable")], 1, out=upto[:, 1:])
+    first, last = (stats.rankdata(values, how, axis=-1).astype(int) for how in ("min", "max"))
+    row = np.arange(len(values))[:, None]
+    ranks = upto[row, first - 1] + upto[row, last]  # equal items share the middle of their places
+    return ranks - (np.einsum("nr,anr->ar", weights, ranks) / weights.sum(0))[:, None]
+
+
 def agreement(
     table: pd.DataFrame,
     scores: Sequence[str],
     truths: Sequence[str],
     *,
     pairs: str = "annotated",
-    resamples: int = 200,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return how score metrics agree with pixel metrics: Spearman's correlation, +1 if they prefer the same maps.
 
-    Columns: level, score, truth, value, low, high (95%, bootstrap over images), n. Levels: "methods", over the
-    methods' means (n methods); "maps of a method", over all pairs, the mean over methods (n pairs); "maps of a
-    pair", over the methods' maps of one pair, the mean over the pairs where both metrics vary (n pairs). A
-    metric of others is compared on pairs of images with several labels.
+    Columns: level, over, score, truth, value, low, high (95%, bootstrap), n. Levels: "methods", over the methods'
+    means (n methods); "maps of a method", over all pairs, the mean over methods (n pairs); "maps of a pair", over
+    the methods' maps of one pair, the mean over the pairs where both metrics vary (n pairs). A metric of others is
+    compared on pairs of images with several labels.
+    over: what a resample draws anew, "images", "methods", or "both", each on its own. Methods that resemble each
+    other are drawn as if they did not, so that even "both" is somewhat narrow.
     """
     rows = []
     for score in scores:
@@ -159,30 +204,43 @@ def agreement(
         cube = values.pivot(index=KEYS, columns="method", values=list(metrics)).dropna()
         signed = {m: WANTED[m] * cube[m][methods].to_numpy().round(6) for m in metrics}  # [pairs, methods]
         images, image = np.unique(cube.index.get_level_values(0), return_inverse=True)
-        # How often each pair stands in a resample [1 + resamples, pairs].
-        weights = bootstrap.draws(len(images), resamples=resamples, seed=seed)[:, image]
+        # How often each pair and each method stand in a resample, [1 + resamples, pairs] and [.., methods].
+        pair = bootstrap.draws(len(images), resamples=resamples, seed=seed)[:, image]
+        method = bootstrap.draws(len(methods), resamples=resamples, seed=seed + 1)
+        picked = np.stack([np.repeat(np.arange(len(methods)), times.astype(int)) for times in method])
         for truth in truths:
-            own, real = (WANTED[m] * np.stack([means[k, m][0] for k in methods], 1) for m in (score, truth))
-            of_pair = spearman(signed[score], signed[truth])
+            own, real = (
+                (WANTED[m] * np.stack([means[k, m][0] for k in methods], 1)).round(6) for m in (score, truth)
+            )
+            of_pair = repeated_spearman(signed[score], signed[truth], method)  # [1 + resamples, pairs]
+            of_method = repeated_spearman(signed[score].T, signed[truth].T, pair)  # [1 + resamples, methods]
+            once = np.ones((1, 1))
             levels = {
-                "methods": (spearman(own.round(6), real.round(6)), len(methods)),
-                "maps of a method": (_within_methods(signed[score], signed[truth], weights), len(image)),
-                "maps of a pair": (_mean_over_pairs(of_pair, weights), int((~np.isnan(of_pair)).sum())),
+                "methods": {
+                    "both": spearman(*(np.take_along_axis(each, picked, 1) for each in (own, real))),
+                    "images": spearman(own, real),
+                    "methods": spearman(own[0][picked], real[0][picked]),
+                },
+                "maps of a method": {
+                    "both": _mean(of_method, method),
+                    "images": _mean(of_method, once),
+                    "methods": _mean(of_method[:1], method),
+                },
+                "maps of a pair": {
+                    "both": _mean(of_pair, pair),
+                    "images": _mean(of_pair[:1], pair),
+                    "methods": _mean(of_pair, once),
+                },
             }
+            counts = len(methods), len(image), int((~np.isnan(of_pair[0])).sum())
             rows += [
-                {"level": level, "score": score, "truth": truth, **bootstrap.interval(drawn), "n": n}
-                for level, (drawn, n) in levels.items()
+                {"level": level, "over": over, "score": score, "truth": truth, **bootstrap.interval(drawn), "n": n}
+                for (level, each), n in zip(levels.items(), counts, strict=True)
+                for over, drawn in each.items()
             ]
     return pd.DataFrame(rows).sort_values("level", kind="stable", ignore_index=True)
 
 
-def _within_methods(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the correlation over the resampled pairs of each method's maps [pairs, methods], the methods' mean."""
-    picked = [np.repeat(np.arange(len(first)), times.astype(int)) for times in weights]
-    return np.nanmean([spearman(first[p].T, second[p].T) for p in picked], 1)
-
-
-def _mean_over_pairs(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mean of the pairs' values in every resample, over the pairs that have one."""
-    known = ~np.isnan(values)
-    return (weights * known) @ np.nan_to_num(values) / np.maximum(weights @ known, 1)
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean over the known ones of values [R, N], weights [R, N]; either may have one row."""
+    return bootstrap.ratio((weights * np.nan_to_num(values)).sum(1), (weights * ~np.isnan(values)).sum(1))

@@ -1,5 +1,7 @@
 """Ranks, tests and agreement: cases by hand, scipy on its own, and relations that random maps must show."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,6 +62,33 @@ def test_wilcoxon_holm_is_scipys_test_with_the_correction_by_hand():
     for pair, p in expected.items():
         assert found.loc[pair, "adjusted"] == pytest.approx(p, rel=1e-3)
     assert found.loc[("a", "b"), "apart"] and not found.loc[("a", "c"), "apart"]
+    assert found.loc[("a", "b"), "sign"] == -1, "b has the higher values in every image"
+
+
+def test_the_better_of_two_has_the_wanted_values_and_a_matrix_is_its_own_opposite():
+    rng = np.random.default_rng(7)
+    base = rng.random(40)
+    values = pd.DataFrame({"low": base, "high": base + 1, "same": base + 1e-3 * rng.standard_normal(40)})
+    tests = ranking.wilcoxon_holm(values)
+    order = ["high", "same", "low"]
+    for wanted in (+1, -1):
+        found = ranking.better(tests, wanted, order)
+        assert found.loc["high"].tolist() == [0, wanted, wanted]
+        assert found.loc["low", "same"] == 0 and (found == -found.T).all(axis=None)
+    # Against the sign of the signed-rank sum, which Wilcoxon's statistic is made of.
+    gaps = values["high"] - values["low"] - 0.9
+    sum_of = (np.sign(gaps) * stats.rankdata(gaps.abs())).sum()
+    mixed = ranking.wilcoxon_holm(pd.DataFrame({"a": gaps, "b": 0.0, "c": -1.0})).set_index(["first", "second"])
+    assert mixed.loc[("a", "b"), "sign"] == np.sign(sum_of)
+
+
+def test_equal_means_share_the_better_rank_and_low_is_better_where_it_is_wanted():
+    summary = pd.DataFrame(
+        [("iou_0.3", 0.5), ("average_drop", 0.1), ("iou_0.3", 0.7), ("average_drop", 0.1), ("iou_0.3", 0.5),
+         ("average_drop", 0.0), ("iou_0.3", 0.1)],
+        columns=["metric", "value"],
+    )  # fmt: skip
+    assert ranking.mean_ranks(summary).tolist() == [2, 2, 1, 2, 2, 1, 4]
 
 
 def test_equal_methods_are_never_told_apart_and_share_their_rank():
@@ -68,18 +97,9 @@ def test_equal_methods_are_never_told_apart_and_share_their_rank():
     tests = ranking.wilcoxon_holm(values).set_index(["first", "second"])["adjusted"]
     assert tests["a", "b"] == 1 and tests["a", "c"] < 1e-4
     assert ranking.average_ranks(values, -1).tolist() == [1.5, 1.5, 3.0]
-    assert ranking.groups(ranking.average_ranks(values, -1), ranking.wilcoxon_holm(values)) == [["a", "b"]]
     assert ranking.friedman(values) < 1e-6
     with pytest.raises(ValueError, match="expected 3 or more methods on 2 or more images, got 2 on 40"):
         ranking.friedman(values[["a", "b"]])
-
-
-def test_a_bar_inside_another_is_not_drawn():
-    ranks = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
-    names = "abcd"
-    tests = pd.DataFrame([(x, y, (x, y) == ("a", "d")) for i, x in enumerate(names) for y in names[i + 1 :]])
-    tests.columns = ["first", "second", "apart"]
-    assert ranking.groups(ranks, tests) == [["a", "b", "c"], ["b", "c", "d"]]
 
 
 def test_methods_with_the_same_maps_are_found():
@@ -97,13 +117,86 @@ def test_spearman_is_scipys():
     assert np.isnan(ranking.spearman(np.zeros(4), np.arange(4.0)))
 
 
+def test_repeated_items_are_items_that_stand_several_times():
+    rng = np.random.default_rng(8)
+    a, b = rng.integers(0, 4, (3, 12)).astype(float), rng.random((3, 12))
+    weights = rng.multinomial(12, np.full(12, 1 / 12), 5)
+    found = ranking.repeated_spearman(a, b, weights)
+    assert found.shape == (5, 3)
+    for r, k in product(range(5), range(3)):
+        picked = np.repeat(np.arange(12), weights[r])
+        assert found[r, k] == pytest.approx(stats.spearmanr(a[k][picked], b[k][picked]).statistic, abs=1e-6)
+    alone = np.eye(12, dtype=int)[:1] * 12  # one item twelve times has no order
+    assert np.isnan(ranking.repeated_spearman(a, b, alone)).all()
+
+
+def test_resampling_methods_and_images_gives_the_quantiles_of_all_possible_resamples():
+    """Of 3 images and 4 methods there are 27 x 256 equally likely resamples: every one is computed."""
+    rng = np.random.default_rng(9)
+    drop, energy = rng.random((2, 3, 4))  # [images, methods], one label per image
+    table = pairs_table(
+        dict(zip("abcd", drop.T, strict=True)), energy_in_mask=dict(zip("abcd", energy.T, strict=True))
+    )
+    table["label"] = 0  # so that a mean over classes is one over images
+    found = ranking.agreement(table, ["average_drop"], ["energy_in_mask"], resamples=4000, seed=1)
+    found = found.set_index(["level", "over"])
+    every_image, every_method = list(product(range(3), repeat=3)), list(product(range(4), repeat=4))
+    cases = {"images": (every_image, [tuple(range(4))]), "methods": ([tuple(range(3))], every_method)}
+    for over, (images, methods) in {**cases, "both": (every_image, every_method)}.items():
+        of_methods, of_pairs, of_maps = [], [], []
+        for i, m in product(map(list, images), map(list, methods)):
+            a, b = -drop[i][:, m], energy[i][:, m]
+            of_methods.append(correlation(a.mean(0), b.mean(0)))
+            of_pairs.append(mean_of_known([correlation(x, y) for x, y in zip(a, b, strict=True)]))
+            of_maps.append(mean_of_known([correlation(x, y) for x, y in zip(a.T, b.T, strict=True)]))
+        for level, drawn in {
+            "methods": of_methods,
+            "maps of a pair": of_pairs,
+            "maps of a method": of_maps,
+        }.items():
+            known = np.sort(np.array(drawn)[~np.isnan(drawn)])
+            row = found.loc[(level, over)]
+            # The end of an interval is a quantile of the enumeration, give or take 1% of the cases.
+            for end, share in ((row["low"], 0.025), (row["high"], 0.975)):
+                below, upto = ((known < end - 1e-6).mean(), (known < end + 1e-6).mean())
+                assert below - 0.01 <= share <= upto + 0.01, (level, over, end)
+
+
+def correlation(a, b):
+    """Scipy's, NaN without a warning where one is constant."""
+    constant = np.ptp(a) < 1e-9 or np.ptp(b) < 1e-9
+    return np.nan if constant else stats.spearmanr(a.round(6), b.round(6)).statistic
+
+
+def mean_of_known(values):
+    known = [value for value in values if not np.isnan(value)]
+    return np.mean(known) if known else np.nan
+
+
+def test_images_that_agree_leave_the_methods_all_the_doubt():
+    """Where all images are alike nothing hangs on which are drawn: "both" is "methods", and "images" is a point."""
+    rng = np.random.default_rng(10)
+    drop, energy = rng.random((2, 8))
+    table = pairs_table(
+        {f"m{k}": [drop[k]] * 5 for k in range(8)}, energy_in_mask={f"m{k}": [energy[k]] * 5 for k in range(8)}
+    )
+    found = ranking.agreement(table.assign(label=0), ["average_drop"], ["energy_in_mask"]).set_index(
+        ["level", "over"]
+    )
+    expected = stats.spearmanr(-drop, energy).statistic
+    for level in ("methods", "maps of a pair"):
+        assert found.loc[(level, "images"), ["value", "low", "high"]].tolist() == pytest.approx([expected] * 3)
+        assert found.loc[(level, "both"), "low"] == pytest.approx(found.loc[(level, "methods"), "low"])
+        assert found.loc[(level, "both"), "high"] > found.loc[(level, "both"), "low"] + 0.3
+
+
 def test_a_metric_agrees_with_itself_and_the_sign_follows_what_is_wanted():
     rng = np.random.default_rng(4)
     quality = {m: (k + rng.random(40)) / 4 for k, m in enumerate("abc")}
     lost = {m: 1 - q for m, q in quality.items()}
     table = pairs_table(lost, energy_in_mask=quality, energy_in_others=quality)
     found = ranking.agreement(table, ["average_drop"], ["energy_in_mask", "energy_in_others"], resamples=20)
-    found = found.set_index(["level", "truth"])
+    found = found[found["over"] == "both"].set_index(["level", "truth"])
     assert found["value"].xs("energy_in_mask", level="truth").to_numpy() == pytest.approx(1.0)
     assert found["value"].xs("energy_in_others", level="truth").to_numpy() == pytest.approx(-1.0)
     assert found.loc[("maps of a method", "energy_in_mask"), "n"] == 40
@@ -117,7 +210,7 @@ def test_levels_can_disagree():
     lost = {m: 0.2 * (3 - k) + 0.1 * noise[m] for k, m in enumerate("abcd")}
     energy = {m: 0.2 * k + 0.1 * noise[m] for k, m in enumerate("abcd")}
     found = ranking.agreement(pairs_table(lost, energy_in_mask=energy), ["average_drop"], ["energy_in_mask"])
-    found = found.set_index("level")
+    found = found[found["over"] == "images"].set_index("level")
     assert found.loc["methods", "value"] == pytest.approx(1)
     assert found.loc["maps of a method", "high"] < -0.99
     assert found.loc["maps of a pair", "low"] > 0.9
@@ -126,5 +219,6 @@ def test_levels_can_disagree():
 def test_unrelated_metrics_have_intervals_around_zero():
     rng = np.random.default_rng(6)
     table = pairs_table({m: rng.random(80) for m in "abcdef"}, energy_in_mask={m: rng.random(80) for m in "abcdef"})
-    found = ranking.agreement(table, ["average_drop"], ["energy_in_mask"]).set_index("level")
+    found = ranking.agreement(table, ["average_drop"], ["energy_in_mask"])
+    found = found[found["over"] == "both"]
     assert ((found["low"] < 0) & (found["high"] > 0)).all()

@@ -1,4 +1,4 @@
-r"""Every method under every metric on photographs: VOC 2012's sample, EfficientNet-Lite0 and a head of `photographs`.
+r"""Every method under every metric on photographs: VOC 2012 (a sample), EfficientNet-Lite0, a head of `photographs`.
 
     python -m workflow.studies.comparison_photographs --data DATA
 
