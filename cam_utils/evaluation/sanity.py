@@ -1,34 +1,35 @@
-"""Sanity checks of maps (Adebayo et al. 2018): a map that explains a network must change when the network forgets.
+"""Sanity checks of maps (Adebayo et al. 2018): a map of what a network knows changes when the network forgets.
 
 Parts of a trained network get fresh random parameters, from the head downwards, and every map is compared with what
 it was. Two maps that have nothing in common but their method still resemble each other, since both are smooth and
-mostly dark: all similarities are read against that of unrelated images (:func:`unrelated`).
+mostly dark: a similarity is read against that of *another* image's map after the same change (:func:`compared`).
+:mod:`cam_utils.evaluation.sanity_rule` decides.
 """
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from cam_utils import maps
 from cam_utils.data import Permuted
-from cam_utils.evaluation import results
-from cam_utils.evaluation.bootstrap import FEWEST_IMAGES, interval
-from cam_utils.evaluation.similarity import SIMILARITIES, similarities
+from cam_utils.evaluation.similarity import with_others
+from cam_utils.methods import ablation, relevance
+from cam_utils.methods.other_libraries import OTHER_LIBRARIES
+from cam_utils.methods.pixel_gradients import PIXEL_GRADIENTS
 from cam_utils.methods.query import Query, ask, rectified
 from cam_utils.methods.registry import METHODS, Method, resolved
 from cam_utils.names import check_known
 from cam_utils.pairs import Pairs
 
 ORDERS = ("cascade", "independent")
-UNRELATED, OTHER = "unrelated image", "other label"  # what a trained network's map is compared with
-FORGOTTEN = 1e-6  # similarities are float sums: what lies nearer to zero is zero
+TRAINED, OTHER = "trained", "other label"  # stages at which the network is as it was
 
 
 def stages(model: nn.Module) -> list[str]:
@@ -56,11 +57,19 @@ def steps_of(names: Sequence[str], order: str = "cascade") -> dict[str, tuple[st
     return {name: tuple(names[: i + 1]) if order == "cascade" else (name,) for i, name in enumerate(names)}
 
 
-def randomised(model: nn.Module, parts: Sequence[str], seed: int) -> nn.Module:
+def randomised(
+    model: nn.Module,
+    parts: Sequence[str],
+    seed: int,
+    *,
+    statistics: Float[Tensor, "batch colours h w"] | None = None,
+) -> nn.Module:
     """Return a copy of the model whose `parts` have fresh initial values, drawn by `seed`.
 
-    Every layer draws its own (`reset_parameters`), batch normalisation also forgets its statistics. Raises
-    ValueError for a part that the model does not have, or a layer that cannot draw.
+    Every layer draws its own (`reset_parameters`), batch normalisation also forgets its statistics. statistics:
+    prepared images by which the random parts estimate new ones; without them the signal of a deep network with
+    random weights all but vanishes (by eight orders of magnitude in EfficientNet-Lite0). Raises ValueError for a
+    part that the model does not have, or a layer that cannot draw.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     >>> forgetful = randomised(net, ["1"], seed=0)
@@ -69,15 +78,34 @@ def randomised(model: nn.Module, parts: Sequence[str], seed: int) -> nn.Module:
     """
     changed = copy.deepcopy(model)
     modules = dict(changed.named_modules())
+    layers = [
+        (part, layer)
+        for part in parts
+        for layer in modules[check_known("part of the network", part, modules)].modules()
+    ]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for part in parts:
-            for layer in modules[check_known("part of the network", part, modules)].modules():
-                if hasattr(layer, "reset_parameters"):
-                    layer.reset_parameters()
-                elif any(True for _ in layer.parameters(recurse=False)):
-                    raise ValueError(f"{type(layer).__name__} in {part} has no reset_parameters to draw values")
+        for part, layer in layers:
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+            elif any(True for _ in layer.parameters(recurse=False)):
+                raise ValueError(f"{type(layer).__name__} in {part} has no reset_parameters to draw values")
+    if statistics is not None:
+        _estimate([layer for _, layer in layers if isinstance(layer, _BatchNorm)], changed, statistics)
     return changed
+
+
+@torch.no_grad()
+def _estimate(layers: Sequence[nn.Module], model: nn.Module, images: Tensor) -> None:
+    """Let batch normalisations take their statistics from the images, one forward of all."""
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = None  # the mean over the batches: of this one
+        layer.train()
+    model(images)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+        layer.eval()
 
 
 def permuted(load: Callable[..., Dataset], seed: int) -> Callable[..., Dataset]:
@@ -116,6 +144,15 @@ def sobel(query: Query) -> Float[Tensor, "pairs h w"]:
 
 # Maps that never ask the network: what every check must find out.
 CONTROLS: dict[str, Method] = {"gaussian": centred_gaussian, "sobel": sobel}
+# All that can be asked about any network; `representative-cam` stands for its fusion, with classes by the image.
+EXAMINED: dict[str, Method] = {
+    **METHODS,
+    **OTHER_LIBRARIES,
+    "ablation-cam": ablation.ablation_cam,
+    "relevance-cam": relevance.relevance_cam,
+    **PIXEL_GRADIENTS,
+    **CONTROLS,
+}
 
 
 @torch.no_grad()
@@ -130,12 +167,12 @@ def masks_of(
 ) -> dict[str, Tensor]:
     """Return every method's masks in [0, 1], {name: [P, h, w]}, of the same pairs, whatever the network predicts.
 
-    methods: names of METHODS or CONTROLS, callables, or {name: either}. Raises ValueError for other names.
+    methods: names of EXAMINED, callables, or {name: either}. Raises ValueError for other names.
     """
     query = ask(model, images, pairs, activation=activation, chunk=chunk)
     return {
         name: maps.masks(rectified(method(query), name, pairs), images.shape[-2:])
-        for name, method in resolved(methods, {**METHODS, **CONTROLS}).items()
+        for name, method in resolved(methods, EXAMINED).items()
     }
 
 
@@ -173,77 +210,43 @@ def other_label(pairs: Pairs) -> Int[Tensor, " pairs"]:
     return torch.tensor(found, device=pairs.image.device)
 
 
-def references(masks: Float[Tensor, "pairs h w"], pairs: Pairs) -> dict[str, dict[str, Tensor]]:
-    """Return what a trained network's masks [P, h, w] of one method have in common: {reference: similarities}.
+def compared(
+    before: Float[Tensor, "pairs h w"], after: Float[Tensor, "pairs h w"], image: Int[Tensor, " pairs"]
+) -> dict[str, Tensor]:
+    """Return how alike every pair's maps are before and after a change, and how alike if the image changes too.
 
-    "unrelated image": the mean over pairs of other images (the null); "other label": with the next label of the
-    same image, NaN for a label that stands alone.
+    {measure: [P], "measure null": [P]}: the null of a pair is the mean similarity of its map before with the maps
+    after of four other images (:func:`unrelated`). NaN where a map is constant. before, after: masks of one
+    method in [0, 1]. image: the pairs' images. Raises ValueError for pairs of one image alone.
+
+    >>> a, b = torch.rand(2, 1, 12, 12)
+    >>> found = compared(torch.cat([a, b]), torch.cat([a, a]), torch.tensor([0, 1]))  # one map for all images
+    >>> found["spearman"][0] == found["spearman null"][0]
+    tensor(True)
     """
-    partners, other = unrelated(pairs.image), other_label(pairs)
-    each = [similarities(masks, masks[partner]) for partner in partners.T]
-    null = {name: torch.stack([found[name] for found in each]).nanmean(0) for name in SIMILARITIES}
-    alone = other == torch.arange(len(other), device=other.device)
-    labels = {name: v.where(~alone, torch.nan) for name, v in similarities(masks, masks[other]).items()}
-    return {UNRELATED: null, OTHER: labels}
+    partners = unrelated(image)
+    own = torch.arange(len(image), device=image.device)[:, None]
+    every = with_others(before, after, torch.cat([own, partners], 1))
+    found = {name: values[:, 0] for name, values in every.items()}
+    null = {f"{name} null": values[:, 1:].nanmean(1) for name, values in every.items()}
+    return {name: values.double().cpu() for name, values in (found | null).items()}
 
 
-def retained(similarity: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Return the share of a map's own similarity that is left, (s - s0) / (1 - s0): 1 if all, 0 if none.
+def constant(masks: Float[Tensor, "pairs h w"]) -> Tensor:
+    """Return which masks have one value everywhere, such as zero: they are like nothing, and are counted."""
+    return (masks.amax((-2, -1)) == masks.amin((-2, -1))).cpu()
 
-    s: similarity with the map after a change; s0: with the maps of unrelated images. NaN where s0 is 1: all maps
-    of such a method are one map, and nothing of it is its own.
 
-    >>> retained(np.array([0.75, 1.0]), np.array([0.5, 1.0]))
-    array([0.5, nan])
+def table(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], facts: pd.DataFrame, image: Tensor, **where: object
+) -> pd.DataFrame:
+    """Return the rows of a stage, one for each pair and method of `after`, as :mod:`.sanity_rule` takes them.
+
+    before, after: {method: masks [P, h, w]}. facts: what is known of the pairs, a row for each. image: of the
+    pairs. where: further columns, such as stage and draw. Columns besides: those of :func:`compared`, and constant.
     """
-    own = 1 - null
-    return np.divide(similarity - null, own, out=np.full_like(own, np.nan), where=own > FORGOTTEN)
-
-
-def outcome(low: float, high: float) -> str:
-    """Return passes, fails or undecided for the 95% interval of s - (1 + s0) / 2, which must lie below zero.
-
-    Passes: after the change the map is nearer to the map of an unrelated image (s0) than to what it was (1). A map
-    that is the same for all images has s = s0 = 1: it lies at zero, and fails.
-
-    >>> outcome(-0.3, -0.1), outcome(-0.1, 0.2), outcome(0.0, 0.0)
-    ('passes', 'undecided', 'fails')
-    """
-    return "passes" if high < -FORGOTTEN else "fails" if low >= -FORGOTTEN else "undecided"
-
-
-def judge(table: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """Return one row per (method, measure): how much of the maps is left at a stage, and what the rule says.
-
-    table: one row per (image_index, label, method, stage, draw) with a column for each of SIMILARITIES, and the
-    rows of UNRELATED among its stages. Columns of the result: method, measure, similarity, null, retained with its
-    95% interval low to high (bootstrap over images, draws averaged before), n_images, n_pairs, verdict; undecided
-    for fewer than FEWEST_IMAGES images. Pairs whose similarity is undefined are left out. Raises ValueError for a
-    stage that the table does not have.
-    """
-    check_known("stage", stage, table["stage"].unique())
-    keys = ["image_index", "label", "method"]
-    rows, null = (table[table["stage"] == name] for name in (stage, UNRELATED))
-    found = []
-    for measure in SIMILARITIES:
-        s = rows.groupby(keys, sort=False)[measure].mean().rename("s")
-        both = (
-            pd.concat([s, null.set_index(keys)[measure].rename("s0")], axis=1, join="inner").dropna().reset_index()
-        )
-        both = both.assign(
-            excess=both["s"] - (1 + both["s0"]) / 2, in_annotated=True, is_annotated=True, set_size=1
-        )
-        options = {"pairs": "annotated", "average": "micro", "metrics": ("s", "s0", "excess")}
-        drawn = results.resample(both, **options) if len(both) else {}
-        for method in rows["method"].unique():
-            line = {"method": method, "measure": measure, "n_images": 0, "n_pairs": 0, "verdict": "undecided"}
-            if (method, "s") in drawn:
-                (s, counts), (s0, _), (excess, _) = (drawn[method, name] for name in options["metrics"])
-                bounds = interval(excess)
-                line |= {"similarity": s[0], "null": s0[0], "retained": retained(s, s0)[0]}
-                line |= {k: v for k, v in interval(retained(s, s0)).items() if k != "value"}
-                line |= {"n_images": counts["n_images"], "n_pairs": counts["n_pairs"]}
-                if counts["n_images"] >= FEWEST_IMAGES:
-                    line["verdict"] = outcome(bounds["low"], bounds["high"])
-            found.append(line)
-    return pd.DataFrame(found)
+    rows = []
+    for name, masks in after.items():
+        columns = {key: values.numpy() for key, values in compared(before[name], masks, image).items()}
+        rows.append(facts.assign(method=name, **where, **columns, constant=constant(masks).numpy()))
+    return pd.concat(rows, ignore_index=True)

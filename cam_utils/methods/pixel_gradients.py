@@ -4,7 +4,8 @@ PIXEL_GRADIENTS names them; :mod:`cam_utils.methods.other_libraries` has those t
 batch is one pair, and the model gets neither hooks nor gradients: what must differ inside it differs in a copy.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -26,30 +27,34 @@ def _parts(query: Query) -> Iterator[tuple[Tensor, Tensor]]:
         yield query.images[image[rows]].detach().clone().requires_grad_(), label[rows]
 
 
-def _summed(query: Query, share: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return the maps [P, h, w] of share(images, gradients) [p, 3, h, w], added over the colours."""
-    found = []
-    for x, label in _parts(query):
-        with torch.enable_grad():  # the caller may evaluate under no_grad
-            logits = query.model(x).gather(1, label[:, None])
-            (grads,) = torch.autograd.grad(logits.sum(), x)
-        found.append(share(x.detach(), grads).sum(1))
-    return torch.cat(found)
+_KNOWN: WeakKeyDictionary[Query, Tensor] = WeakKeyDictionary()  # three methods ask for the same gradients
+
+
+def pixel_gradients(query: Query) -> Tensor:
+    """Return dS_c/dx [P, 3, h, w] of every pair's logit; they are computed once for a query."""
+    if query not in _KNOWN:
+        found = []
+        for x, label in _parts(query):
+            with torch.enable_grad():  # the caller may evaluate under no_grad
+                logits = query.model(x).gather(1, label[:, None])
+                found += torch.autograd.grad(logits.sum(), x)
+        _KNOWN[query] = torch.cat(found)
+    return _KNOWN[query]
 
 
 def gradient(query: Query) -> Tensor:
     """Return |dS_c/dx| [P, h, w] of the logit (Simonyan et al. 2014), added over the colours."""
-    return _summed(query, lambda x, grads: grads.abs())
+    return pixel_gradients(query).abs().sum(1)
 
 
 def squared_gradient(query: Query) -> Tensor:
     """Return (dS_c/dx)^2 [P, h, w], added over the colours: what SmoothGrad-squared averages."""
-    return _summed(query, lambda x, grads: grads**2)
+    return pixel_gradients(query).square().sum(1)
 
 
 def gradient_times_input(query: Query) -> Tensor:
     """Return |x dS_c/dx| [P, h, w] of the preprocessed image (Shrikumar et al. 2016), added over the colours."""
-    return _summed(query, lambda x, grads: (x * grads).abs())
+    return (query.images[query.pairs.image] * pixel_gradients(query)).abs().sum(1)
 
 
 def full_gradients(model: nn.Module, images: Tensor, label: Tensor) -> list[Tensor]:

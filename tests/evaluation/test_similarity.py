@@ -1,11 +1,11 @@
-"""Rank correlation and SSIM against scipy and against SSIM written out with scipy's Gaussian filter."""
+"""Rank correlation and SSIM against scipy, HOG against scikit-image's numbers and an edge that is turned."""
 
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage, stats
 
-from cam_utils.evaluation.similarity import compared, similarities, spearman, ssim
+from cam_utils.evaluation.similarity import compared, histograms, hog, similarities, spearman, ssim
 
 
 @pytest.fixture
@@ -50,11 +50,33 @@ def test_ssim_is_that_of_its_paper(two):
     torch.testing.assert_close(ssim(a, a), torch.ones(3, dtype=torch.float64))
 
 
+# skimage.feature.hog 0.26.0 of the ramp below, 9 orientations, cells of 4 x 4, blocks of 3 x 3: 12 values
+SCIKIT_IMAGE = [0.056565, 0.0, 0.239983, 0.0, 0.056565, 0.0, 0.0, 0.0, 0.0, 0.075419, 0.0, 0.341881]
+
+
+def test_histograms_are_those_of_scikit_image():
+    ramp = torch.arange(144.0).view(1, 12, 12).remainder(11) / 10
+    np.testing.assert_allclose(histograms(ramp)[0, :12], SCIKIT_IMAGE, atol=1e-6)
+
+
+@pytest.mark.parametrize(("angle", "bin"), [(0, 0), (45, 2), (90, 4), (135, 6)])
+def test_an_edge_counts_at_the_angle_of_its_gradient(angle, bin):
+    y, x = np.mgrid[:24, :24] - 11.5
+    across = np.cos(np.deg2rad(angle + 1)) * x + np.sin(np.deg2rad(angle + 1)) * y  # a degree off the bins' edges
+    edge = torch.from_numpy(1 / (1 + np.exp(-across)))[None]
+    assert histograms(edge)[0].view(-1, 9).sum(0).argmax().item() == bin
+    assert hog(edge, edge).item() == pytest.approx(1)
+    assert hog(edge, 1 - 0.5 * edge).item() == pytest.approx(1, abs=1e-6), "neither sign nor contrast counts"
+    assert hog(edge, edge.transpose(1, 2)).item() < (0.2 if angle in (0, 90) else 1.01)
+    with pytest.raises(ValueError, match=r"12 x 12 pixels or more, got \(1, 8, 24\)"):
+        histograms(edge[:, :8])
+
+
 def test_a_constant_map_is_like_nothing(two):
     a, _ = two
     flat = torch.zeros_like(a)
     flat[1:] = a[1:]
-    for found in (spearman(a, flat), spearman(flat, a), ssim(a, flat), ssim(flat, a)):
+    for found in (spearman(a, flat), spearman(flat, a), ssim(a, flat), ssim(flat, a), hog(a, flat)):
         assert found.isnan().tolist() == [True, False, False, False, False]
 
 
@@ -63,4 +85,4 @@ def test_large_masks_are_compared_by_means_of_blocks():
     torch.testing.assert_close(compared(masks), (masks[:, ::2] + masks[:, 1::2]) / 2)
     small = masks[:, :20, :20]
     assert torch.equal(compared(small), small)
-    assert set(similarities(small, small)) == {"spearman", "ssim"}
+    assert set(similarities(small, small)) == {"spearman", "ssim", "hog"}
