@@ -196,24 +196,40 @@ def weight_correlations(weights: dict[str, Tensor], classes: Sequence[str]) -> F
 
 
 def curve_panels(
-    panels: dict[str, pd.DataFrame], *, xlabel: str, ylabel: str, dashed: Sequence[str] = (), log: bool = False
+    panels: dict[str, pd.DataFrame],
+    *,
+    xlabel: str,
+    ylabel: str,
+    dashed: Sequence[str] = (),
+    log: bool = False,
+    columns: int | None = None,
+    side: float = 3.4,
+    grey: Sequence[str] = (),
 ) -> Figure:
     """Draw one panel per table: every method's value over `at` (numbers or names), its 95% interval as a band.
 
-    Columns: method, at, value, low, high. The methods in `dashed` are drawn as broken lines: controls. With `log`
-    both axes are logarithmic.
+    Columns: method, at, value, low, high. The methods in `dashed` are drawn as broken lines: controls; those in
+    `grey` without a colour: what others are read against. With `log` both axes are logarithmic. columns: panels in
+    a line (None: all). side: inches of a panel.
     """
-    figure, grid = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.4), sharey=True, squeeze=False)
+    across = columns or len(panels)
+    lines = -(-len(panels) // across)
+    figure, grid = plt.subplots(
+        lines, across, figsize=(side * across, side * lines), sharey=True, sharex=lines > 1, squeeze=False
+    )
+    for spare in grid.flat[len(panels) :]:
+        spare.remove()
     every = list(dict.fromkeys(method for table in panels.values() for method in table["method"]))
     known = {}
-    for axes, (title, table) in zip(grid[0], panels.items(), strict=True):
+    for axes, (title, table) in zip(grid.flat, panels.items(), strict=False):
         for method, rows in table.groupby("method", sort=False):
             i, line = every.index(method), "--" if method in dashed else "-"  # one sign in all panels
+            colour, alpha = ("0.45", 0.35) if method in grey else (f"C{i}", 0.12)
             (known[method],) = axes.plot(
-                rows["at"], rows["value"], line, marker=MARKERS[i % len(MARKERS)], ms=3, color=f"C{i}"
+                rows["at"], rows["value"], line, marker=MARKERS[i % len(MARKERS)], ms=3, color=colour
             )
-            axes.fill_between(rows["at"], rows["low"], rows["high"], color=f"C{i}", alpha=0.12, lw=0)
-        axes.set(title=title, xlabel=xlabel)
+            axes.fill_between(rows["at"], rows["low"], rows["high"], color=colour, alpha=alpha, lw=0)
+        axes.set(title=title)
         if log:
             at = sorted(table["at"].unique())
             axes.set(xscale="log", yscale="log")
@@ -221,9 +237,48 @@ def curve_panels(
             axes.minorticks_off()
         if not pd.api.types.is_numeric_dtype(table["at"]):
             axes.tick_params(axis="x", rotation=30)
-    grid[0, 0].set_ylabel(ylabel)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
     handles = [known[method] for method in every]
     figure.legend(handles, every, loc="outside lower center", ncols=min(len(every), 6), fontsize=7)
+    return figure
+
+
+# In grey, too, each is lighter than the one before; a failure has a bold number, an open case a question mark.
+VERDICT_COLOURS = {"fails": "#e07f5c", "passes": "#a9dcc3", "undecided": "0.93"}
+
+
+def verdict_cells(verdicts: pd.DataFrame, numbers: pd.DataFrame, *, label: str) -> Figure:
+    """Draw a table of verdicts, keys of VERDICT_COLOURS ("" for none), as coloured cells with their numbers.
+
+    Rows are methods; the columns (group, check) have two levels, with a gap between groups. label: the numbers.
+    """
+    rows, columns = verdicts.shape
+    groups = list(dict.fromkeys(verdicts.columns.get_level_values(0)))
+    at = [i + 0.25 * groups.index(group) for i, (group, _) in enumerate(verdicts.columns)]
+    figure, axes = plt.subplots(figsize=(2.6 + 0.72 * columns, 1.3 + 0.24 * rows))
+    for x, column in zip(at, verdicts, strict=True):
+        for y, (verdict, number) in enumerate(zip(verdicts[column], numbers[column], strict=True)):
+            if verdict:
+                axes.add_patch(plt.Rectangle((x, y), 0.96, 0.94, color=VERDICT_COLOURS[verdict], lw=0))
+            if verdict and not np.isnan(number):
+                text = f"{number:.2f}{'?' * (verdict == 'undecided')}"
+                weight = "bold" if verdict == "fails" else "normal"
+                axes.text(x + 0.48, y + 0.49, text, ha="center", va="center", fontsize=7.5, weight=weight)
+    for group in groups:
+        inside = [x for x, (each, _) in zip(at, verdicts.columns, strict=True) if each == group]
+        axes.text((inside[0] + inside[-1] + 1) / 2, -1.9, group, ha="center", fontsize=8.5, weight="bold")
+    axes.set(xlim=(0, at[-1] + 1), ylim=(rows, 0))
+    axes.set_yticks(np.arange(rows) + 0.5, verdicts.index, fontsize=8)
+    axes.set_xticks(np.array(at) + 0.48, [check.replace(" ", "\n", 1) for _, check in verdicts.columns], fontsize=8)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    sns.despine(ax=axes, left=True, bottom=True)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in VERDICT_COLOURS.values()]
+    place = {"loc": "outside lower center", "ncols": 3, "fontsize": 8}
+    figure.legend(handles, VERDICT_COLOURS, **place, title=label, title_fontsize=8)
     return figure
 
 

@@ -81,3 +81,23 @@ def test_a_method_that_a_panel_lacks_keeps_its_sign_in_the_others():
     assert (
         named["b"].get_color() == second[2.0,].get_color() and named["b"].get_marker() == second[2.0,].get_marker()
     )
+
+
+def test_panels_stand_in_lines_and_what_is_grey_has_no_colour():
+    both = pd.DataFrame({"method": ["a", "b"], "at": [1, 1], "value": [1.0, 2.0], "low": [1, 2], "high": [1, 2]})
+    figure = plots.curve_panels(dict.fromkeys("vwxyz", both), xlabel="", ylabel="", columns=3, grey=["b"])
+    assert len(figure.axes) == 5 and figure.get_size_inches().tolist() == pytest.approx([10.2, 6.8])
+    own, grey = figure.axes[-1].lines
+    assert grey.get_color() == "0.45" != own.get_color()
+
+
+def test_verdicts_have_their_colour_their_number_and_a_lightness_of_their_own():
+    columns = pd.MultiIndex.from_tuples([("scenes", "all random"), ("photographs", "all random")])
+    verdicts = pd.DataFrame([["fails", ""], ["passes", "undecided"]], ["edges", "cam"], columns)
+    numbers = pd.DataFrame([[0.98, np.nan], [0.0, 0.15]], ["edges", "cam"], columns)
+    axes = plots.verdict_cells(verdicts, numbers, label="excess").axes[0]
+    drawn = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in axes.patches]
+    assert drawn == [matplotlib.colors.to_hex(plots.VERDICT_COLOURS[v]) for v in ("fails", "passes", "undecided")]
+    assert [t.get_text() for t in axes.texts] == ["0.98", "0.00", "0.15?", "scenes", "photographs"]
+    steps = lightness(np.array([matplotlib.colors.to_rgb(c) for c in plots.VERDICT_COLOURS.values()]))
+    assert (np.diff(steps) > 0.1).all()
