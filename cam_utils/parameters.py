@@ -19,6 +19,7 @@ from cam_utils.parameter_kinds import (
     one_of,
     path,
     real,
+    registered,
     several,
     text,
     whole,
@@ -70,6 +71,13 @@ def _is_file(name: str) -> bool:
 _BETWEEN = real("a number above 0 and below 1", lambda v: 0 < v < 1)
 _NORMAL = several(_share(), 1, 256)
 _METHODS = several(one_of(source="methods/registry.py:METHODS"), distinct=True)
+_EXAMINED = one_of(
+    "ablation-cam",
+    "relevance-cam",
+    *registered("methods/other_libraries.py:OTHER_LIBRARIES"),
+    *registered("methods/pixel_gradients.py:PIXEL_GRADIENTS"),
+    source="methods/registry.py:METHODS",
+)
 _SIZE = Parameter(whole(32, 4096, " of pixels"), "side of the square input", "96 for digits, 224 otherwise")
 _LABEL = either(whole(0), text("a label's name"))
 _BASELINE = one_of(source="evaluation/perturbation.py:BASELINES")
@@ -166,13 +174,15 @@ CHAPTERS: dict[str, dict[str, Parameter]] = {
         singles=Parameter(whole(1, unit=" of images"), "training images to look for single-label ones in", "all"),
     ),
     "sanity_checks": _chapter(
-        "dataset data_root architecture head weights size resize methods order networks permuted draws steps "
-        "insertion deletion limit seed device output",
+        "dataset data_root architecture head weights size resize methods order networks permuted draws samples "
+        "steps insertion deletion limit seed device output",
+        methods=Parameter(several(_EXAMINED, distinct=True), "methods to examine"),
         order=Parameter(
             one_of(source="evaluation/sanity.py:ORDERS"), "randomise from the head down, or one part at a time"
         ),
         networks=Parameter(whole(1, 1000), "random networks for each stage"),
-        permuted=Parameter(flag(), "also a network trained on permuted labels"),
+        permuted=Parameter(flag(), "also a network that knows permuted labels by heart"),
+        samples=Parameter(whole(1, 10_000), "steps of integrated gradients, and noisy images of SmoothGrad"),
         steps=Parameter(whole(1, 1000), "points of the insertion and deletion curves, less one"),
         insertion=Parameter(_BASELINE, "what insertion starts from"),
         deletion=Parameter(_BASELINE, "what deletion ends at"),

@@ -123,8 +123,8 @@ OWN = {
     "comparison": {"samples": whole(1, 10_000), "singles": whole(1)},
     "sanity_checks": {
         "methods": {**METHODS, "'minmax-cam'": ["minmax-cam"]}, "order": names("cascade independent"),
-        "networks": whole(1, 1000), "permuted": truth, "steps": whole(1, 1000), "insertion": names("mean blur"),
-        "deletion": names("mean blur"),
+        "networks": whole(1, 1000), "permuted": truth, "samples": whole(1, 10_000), "steps": whole(1, 1000),
+        "insertion": names("mean blur"), "deletion": names("mean blur"),
     },
     "your_model": {
         "images": names("here.pth ~"), "network": names("digits model.pt model.py:build"), "weights": alone,

@@ -11,7 +11,7 @@ import torch
 
 from cam_utils import data, parameters, runs
 from cam_utils.evaluation import perturbation, sanity
-from cam_utils.methods import registry
+from cam_utils.methods import other_libraries, pixel_gradients, registry
 from cam_utils.networks import models, predictions, schedules
 from cam_utils.parameter_kinds import items, registered
 from cam_utils.representative import sources
@@ -81,11 +81,21 @@ def test_a_notebooks_parameters_are_those_declared_and_its_defaults_are_taken(ch
         ("data/__init__.py:LOADERS", data.LOADERS),
         ("evaluation/perturbation.py:BASELINES", perturbation.BASELINES),
         ("evaluation/sanity.py:ORDERS", sanity.ORDERS),
+        ("methods/other_libraries.py:OTHER_LIBRARIES", other_libraries.OTHER_LIBRARIES),
+        ("methods/pixel_gradients.py:PIXEL_GRADIENTS", pixel_gradients.PIXEL_GRADIENTS),
         ("representative/sources.py:DIRECTIONS", sources.DIRECTIONS),
     ],
 )
 def test_names_read_from_a_source_are_those_of_the_registry(source, known):
     assert registered(source) == tuple(known)
+
+
+def test_every_examined_method_may_be_named_but_for_the_controls_which_are_always_there():
+    kind = parameters.CHAPTERS["sanity_checks"]["methods"]
+    every = [name for name in sanity.EXAMINED if name not in sanity.CONTROLS]
+    assert kind.check("methods", ",".join(every)) == every
+    with pytest.raises(ValueError, match="sobel"):
+        kind.check("methods", "sobel")
 
 
 def test_names_of_networks_and_schedules_are_those_that_can_be_built():

@@ -1,7 +1,7 @@
 """Train and evaluate the digits networks of the book: `make checkpoints` (committed) and `make study` (measured).
 
 checkpoints: co-occurring and independent scenes x both heads, chapter 2's networks of one digit per scene, and the
-network on permuted labels of the sanity checks, seed 0, into data/checkpoints.
+network that knows permuted labels by heart (sanity checks), seed 0, into data/checkpoints.
 study: the same over three seeds, and the heads under each other's learning rate, evaluated into
 data/results/minmax_digits.csv.
 Both resume: what is already trained or evaluated is not done again.
@@ -124,7 +124,7 @@ def main() -> None:
             )  # fmt: skip
             trunk = trunk or path
         load = sanity.permuted(partial(data.load, "digits"), seed=0)
-        runs.trained(load, network="digits", head="linear", folder=folder, progress=False)
+        runs.trained(load, network="digits", head="linear", schedule="by-heart", folder=folder, progress=False)
         return
     started, origin = time.time(), runs.provenance()  # the tree's state before this writes into it
     target = files.DATA / "results" / "minmax_digits.csv"
