@@ -183,6 +183,7 @@ def agreement(
     truths: Sequence[str],
     *,
     pairs: str = "annotated",
+    average: str = "macro",
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -194,12 +195,13 @@ def agreement(
     compared on pairs of images with several labels.
     over: what a resample draws anew, "images", "methods", or "both", each on its own. Methods that resemble each
     other are drawn as if they did not, so that even "both" is somewhat narrow.
+    average: of a method's mean, "macro" over classes or "micro" over pairs (:func:`results.resample`).
     """
     rows = []
     for score in scores:
         metrics = (score, *truths)
         values = known_values(table, metrics, pairs=pairs)
-        means = resample(values, pairs=pairs, metrics=metrics, resamples=resamples, seed=seed)
+        means = resample(values, pairs=pairs, average=average, metrics=metrics, resamples=resamples, seed=seed)
         methods = list(dict.fromkeys(values["method"]))
         cube = values.pivot(index=KEYS, columns="method", values=list(metrics)).dropna()
         signed = {m: WANTED[m] * cube[m][methods].to_numpy().round(6) for m in metrics}  # [pairs, methods]

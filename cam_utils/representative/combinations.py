@@ -34,7 +34,7 @@ def minmax_of_scores(query: Query, scores: Tensor) -> Tensor:
 
 
 def layers_minmax(query: Query, *, network: str) -> Tensor:
-    """Return the product over layers of Grad-CAM of the focused score J_c [P, h, w] (Meng et al.'s step A on it).
+    """Return the multi-layer map, step A of Meng et al., of Grad-CAM of the focused score J_c [P, h, w].
 
     network: its name in :data:`cam_utils.representative.sources.LAYERS`, which says where its layers are. Raises
     ValueError for another.

