@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import ndimage
@@ -136,6 +137,19 @@ def test_the_null_compares_with_the_changed_maps_of_other_images():
     assert found["hog"].isnan().tolist() == [True, False, False]
     assert sanity.constant(after).tolist() == [True, False, False]
     assert found["ssim null"].isfinite().all(), "a constant map is left out of others' nulls"
+
+
+def test_a_table_has_a_row_for_each_pair_and_method_with_what_is_known():
+    maps_of = {"a": torch.rand(3, 16, 16), "b": torch.zeros(3, 16, 16)}
+    facts = pd.DataFrame({"image_index": [0, 0, 1], "label": [1, 2, 1]})
+    found = sanity.table(maps_of, maps_of, facts, torch.tensor([0, 0, 1]), stage="all", draw=2)
+    assert found[["method", "image_index", "label"]].to_numpy().tolist() == [
+        [m, i, c] for m in ("a", "b") for i, c in ((0, 1), (0, 2), (1, 1))
+    ]
+    assert (found["stage"] == "all").all() and (found["draw"] == 2).all()
+    assert found["constant"].tolist() == [False] * 3 + [True] * 3
+    assert found.loc[found["method"] == "a", "spearman"].tolist() == pytest.approx([1] * 3)
+    assert found.loc[found["method"] == "b", ["hog", "ssim null"]].isna().all(axis=None)
 
 
 def test_random_parts_take_statistics_from_images_and_others_keep_theirs(model):

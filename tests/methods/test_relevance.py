@@ -118,3 +118,15 @@ def test_relevance_refuses_a_head_that_it_does_not_know(small):
     model, images, pairs = small
     with pytest.raises(ValueError, match=r"needs a Classifier or a Pretrained network.*got Unknown"):
         relevance.relevance_cam(ask(Unknown(model).eval(), images, pairs))
+
+
+def test_relevance_goes_through_layers_inside_layers():
+    """timm's pooling is a module of two, the second of which flattens."""
+    torch.manual_seed(0)
+    activations = torch.rand(2, 6, 3, 4, dtype=torch.float64)
+    start, last = relevance.contrast(torch.tensor([1, 3]), 4).double(), nn.Linear(6, 4)
+    flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+    nested = nn.Sequential(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), last)
+    found = [relevance.propagate(head, activations, start) for head in (flat, nested)]
+    torch.testing.assert_close(*found)
+    assert found[0].abs().sum() > 0

@@ -72,13 +72,14 @@ def _ss_cam(p: dict, dataset: str, images: int, labels: float, macs: float, chan
 
 
 def _sanity_checks(p: dict, dataset: str, images: int, labels: float, macs: float, channels: int) -> float:
-    """The maps of some six stages, of which Score-CAM's and SS-CAM's count; two curves per method and pair."""
-    images = min(images, p.get("limit", 12) or images)
-    maps = channels * (p.get("networks", 3) + 3 * p.get("draws", 1) + labels)
-    points = 2 * (p.get("steps", 16) + 1) * labels * 12
-    spec = {"dataset": dataset, "network": p.get("architecture", "digits"), "size": p.get("size")}
-    permuted = training(spec) if p.get("permuted", True) else 0.0
-    return permuted + _hours(images * (6 * maps + points), macs)
+    """Images with two labels: four networks see the methods that need many forwards, a dozen all others; curves."""
+    images = min(images, p.get("limit", 24) or images)
+    masked = channels * (1 + 4 * (p.get("draws", 1) + 1))
+    slow = 4 * (masked + 2 * 3 * 2 * p.get("samples", 8))
+    quick = (p.get("networks", 4) * 2 + 4) * 2 * 3 * 5
+    points = 2 * (p.get("steps", 8) + 1) * 22
+    by_heart = _hours(3 * 64 * 120, macs) if p.get("permuted", True) else 0.0
+    return by_heart + _hours(images * (slow + quick + points), macs)
 
 
 def _comparison(p: dict, dataset: str, images: int, labels: float, macs: float, channels: int) -> float:

@@ -5,9 +5,10 @@
 EfficientNet-Lite0 explains the annotated class of images of the ImageNet sample, drawn at random (very probably
 images that it was trained on). Random parts take the statistics of their batch normalisation from the explained
 images: without that the signal dies out on its way up. Every stage has two random networks, the first and the last
-six more for methods that need one forward; those that need many see the first. Score-CAM, with --score-cam only, is asked at the
-two ends: hundreds of forwards an image, which the trained and the random head share. SS-CAM, ten times that and
-more, is left out. "other label" is the class of the next image, for QUICK methods also of the three after it.
+six more for methods that need one forward; those that need many see the first. Score-CAM, with --score-cam only, is
+asked at the two ends: hundreds of forwards an image, which the trained and the random head share. SS-CAM, ten times
+that and more, is left out. "other label" is the class of the next image, for QUICK methods also of the three after
+it. The record's wall time counts the calls that were needed.
 
 Writes data/results/sanity_photographs.csv (a row per image, method, stage and network) and .json. It resumes: a
 network, or with Score-CAM an image, that a killed run has finished is not done again.
@@ -167,14 +168,19 @@ def main() -> None:
     if options.score_cam:
         tables += measure_score_cam(model, images, label, facts, kept)
     target = files.DATA / "results" / "sanity_photographs.csv"
+    log = target.with_suffix(".json")
+    earlier = json.loads(log.read_text()) if log.exists() else {}
+    of_same = (earlier.get("weights"), earlier.get("dataset")) == (weights, sample.fingerprint())
+    spent = earlier["wall_s"] if of_same else 0  # by the calls that this one goes on from
     pd.concat(tables, ignore_index=True).drop(columns="image").to_csv(target, index=False, float_format="%.4g")
     record = {
         "command": f"python -m workflow.studies.sanity_photographs --root DATA --images {len(sample)}"
         + " --score-cam" * options.score_cam,
         "network": NETWORK, "weights": weights, "dataset": sample.fingerprint(), "images": batch.ids,
-        "top1": float((p.argmax(1) == label).double().mean()), **origin, "wall_s": round(time.time() - started),
+        "top1": float((p.argmax(1) == label).double().mean()), **origin,
+        "wall_s": spent + round(time.time() - started),
     }  # fmt: skip
-    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    log.write_text(json.dumps(record, indent=1) + "\n")
     print(target)
 
 
