@@ -4,7 +4,8 @@ A claim has an id (C1 to C19 and E1 to E3: MinMax-CAM, R1 to R11: representative
 statement, what the paper's own tables say of it, and a test. The tests read what the chapters and the studies of
 photographs store in their run folders (`pairs.parquet`, `facts.json`, ...) and nothing else, but for C7 and C14,
 which are about printed cells of the paper's tables; E1 to E3 are identities that we derive. MinMax-CAM's runs on
-photographs hold several seeds: a verdict on them needs every seed on its side.
+photographs hold several seeds: a verdict on them needs every seed on its side. SS-CAM's are decided by tests, see
+:mod:`cam_utils.claims.effects`.
 
 >>> list(CLAIMS)[:3], len(CLAIMS), CLAIMS["C5"].chapter
 (['C1', 'C2', 'C3'], 39, 'minmax_cam')
@@ -32,7 +33,7 @@ SETTINGS = {
         "representative_cam": representative.settings,
         representative.PHOTOGRAPHS: representative.photograph_settings,
     },
-    "ss_cam": {"ss_cam": smoothed.settings},
+    "ss_cam": {"ss_cam": smoothed.settings, smoothed.PHOTOGRAPHS: smoothed.settings},
 }
 _ALL = (*minmax.CLAIMS, *heads.CLAIMS, *rules.CLAIMS, *smoothed.CLAIMS)
 CLAIMS: dict[str, Claim] = {

@@ -1,173 +1,152 @@
-"""Claims of SS-CAM (S1 to S6): paired differences over all images, and over the images of the forms and sweeps."""
+"""Claims of SS-CAM (S1 to S6), under every reading of the method: paired differences, one family of tests per run.
 
-import re
-from collections.abc import Sequence
+Runs of the chapter, and those of the study of photographs. A difference has one value per image (or mosaic): AD and
+AI of the predicted class, energies of the annotated ones, and of a map that is zero everywhere the worst value.
+"""
 
-import numpy as np
+from collections.abc import Iterator, Sequence
+
 import pandas as pd
 
-from cam_utils.claims.evidence import Claim, Setting, row
-from cam_utils.evaluation import bootstrap, results
+from cam_utils.claims import effects
+from cam_utils.claims.effects import Effect
+from cam_utils.claims.evidence import Claim, Setting
 from cam_utils.runs import Run
 
 CHAPTER = "ss_cam"
+PHOTOGRAPHS = "smoothed_photographs"  # the study of photographs, whose runs answer the same claims
 OTHERS = {"grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "score-cam": "Score-CAM"}
-BOX = ("energy_in_box",)
+# Methods of the tables -> the reading that they are.
+READINGS = {
+    "printed": "as printed",
+    "authors-2020-06": "the authors' notebooks",
+    "authors-2020-08": "the authors' library file",
+}
+# What takes the mean of the draws instead of their maximum, with how much else changed.
+MEANS = {"printed": ("approach-1", "S4"), "authors-2020-06": ("authors-2020-06-mean", "S4")}
+METRICS = {  # column: claim, part, side, least effect, kind of pairs
+    "average_drop": ("S1", "lower AD than {}", -1, "AD", "predicted"),
+    "picture_drop": ("S1'", "lower AD of the mask as a picture than {}", -1, "AD", "predicted"),
+    "increase_in_confidence": ("S2", "higher AI than {}", +1, "AI", "predicted"),
+    "picture_increase": ("S2'", "higher AI of the mask as a picture than {}", +1, "AI", "predicted"),
+    "energy_in_box": ("S3", "more energy in the box than {}", +1, "energy", "annotated"),
+    "energy_in_quarter": ("S3'", "more energy in its quarter of a mosaic than {}", +1, "energy", "annotated"),
+}
 
 
 def settings(runs: Sequence[Run]) -> list[Setting]:
-    """Return the chapter's runs: their pairs, and the rows of their forms and sweeps."""
+    """Return the runs of the chapter and of the study: their tables of pairs, mosaics and curves."""
     found = []
     for run in runs:
         dataset = run.parameters.get("dataset")
         network = run.parameters.get("network") or dataset  # digits have one network of their own
-        found.append(Setting(run, run.table(), dataset, network, variants))
+        found.append(Setting(run, run.table(), dataset, network, family))
     return found
 
 
-def variants(setting: Setting) -> dict[str, pd.DataFrame]:
-    """Return the values of every form and every step of a sweep, {variant: one row per image}."""
-    table = setting.run.table("variants")
-    rows = table.groupby("variant", sort=False) if len(table) else ()
-    return {variant: values.set_index("image_index") for variant, values in rows}
+def per_image(table: pd.DataFrame, metric: str, kind: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the values [images, methods] of a metric, the mean over an image's pairs, and how many maps were zero.
 
-
-def against(setting: Setting, other: str, metric: str) -> tuple[np.ndarray, int] | None:
-    """Return SS-CAM's mean minus the other method's with its bootstrap, and the number of images, or None.
-
-    AD and AI are of predicted pairs, energies of annotated ones, on the images where both have a value.
+    A zero map has the worst energy; its AD and AI are those of the empty picture already. Images that lack a value
+    under one of the methods (no box, say) have NaN there.
     """
-    pairs, table = "annotated" if metric in BOX else "predicted", setting.table
-    both = table[table["method"].isin(["ss-cam", other])] if len(table) else table
-    if not len(both) or not both[f"in_{pairs}"].any():
-        return None
-    drawn = results.resample(results.paired(both, [metric]), pairs=pairs, average="micro", metrics=(metric,))
-    ours, theirs = (drawn.get((method, metric)) for method in ("ss-cam", other))
-    if not ours or not theirs or not np.isfinite([ours[0][0], theirs[0][0]]).all():
-        return None
-    return ours[0] - theirs[0], ours[1]["n_images"]
+    if not len(table) or (table["method"].notna().all() and metric not in table):
+        return pd.DataFrame(), pd.DataFrame()
+    part = table[table[f"in_{kind}"]] if f"in_{kind}" in table else table
+    values = part[metric]
+    if metric.startswith("energy"):
+        annotated = part.groupby(["image_index", "label"])[metric].transform("count") > 0
+        values = values.where(~(part["is_zero"].astype(bool) & annotated), 0.0)
+    wide = part.assign(value=values).pivot_table(
+        index="image_index", columns="method", values="value", observed=True
+    )
+    zeros = part.pivot_table(index="image_index", columns="method", values="is_zero", aggfunc="sum", observed=True)
+    return wide, zeros
 
 
-def versus(settings: Sequence[Setting], words: str, metric: str, wanted: int, others=tuple(OTHERS)) -> list[dict]:
-    """Return SS-CAM minus every other method, paired image by image."""
-    rows = []
-    for s in settings:
-        for other in others:
-            if found := against(s, other, metric):
-                part = words.format(OTHERS.get(other, other))
-                rows.append(row(s.where, part, found[0], wanted, found[1]))
+def between(setting_tables: dict[str, pd.DataFrame]) -> Iterator[Effect]:
+    """Yield every reading's difference from the other methods (S1 to S3), and of maximum and mean (S4)."""
+    for metric, (claim, words, wanted, of, kind) in METRICS.items():
+        source = "mosaics" if metric == "energy_in_quarter" else "pairs"
+        wide, zeros = per_image(setting_tables[source], metric, kind)
+        for name, said in READINGS.items():
+            against = [(other, claim, words.format(shown)) for other, shown in OTHERS.items()]
+            if name in MEANS and metric in ("average_drop", "energy_in_box", "energy_in_quarter"):
+                mean, of_mean = MEANS[name]
+                what = words.replace("than {}", "with the maximum of the draws than ")
+                against.append((mean, of_mean, what + ("Approach 1" if name == "printed" else "with their mean")))
+            for other, own, part in against:
+                if not {name, other} <= set(wide):
+                    continue
+                both = wide[[name, other]].dropna()
+                lost = int(zeros.loc[both.index, [name, other]].to_numpy().sum())
+                yield Effect(own, f"{said}: {part}", (both[name] - both[other]).to_numpy(), wanted, of, lost)
+
+
+def along(curves: pd.DataFrame) -> Iterator[Effect]:
+    """Yield what little noise does against much (S5) and many draws against few (S6), in every form of a curve."""
+    for form, rows in curves.groupby("form", observed=True) if len(curves) else ():
+        said, columns = READINGS[form], [c for c in rows if c.startswith("r_")]
+        rows = rows.assign(**rows[columns].fillna(0.0))  # a zero map resembles nothing
+
+        def steps(by: str, fixed: str, rows=rows) -> dict[float, pd.DataFrame]:
+            usual = rows[fixed].mode()[0]
+            return {k: p.set_index("image_index") for k, p in rows[rows[fixed] == usual].groupby(by)}
+
+        of_sigma = steps("sigma", "draws")
+        few, much = of_sigma[min(of_sigma)], of_sigma[max(of_sigma)]
+        lost = int(few["zero"].sum() + much["zero"].sum())
+        ends = f"sigma = {min(of_sigma):g}", f"{max(of_sigma):g}"
+        for column, claim, more, less, words in (
+            ("r_score_cam", "S5", few, much, "{0} is nearer to Score-CAM than {1} (correlation of maps)"),
+            ("r_grad_cam", "S5", much, few, "sigma = {1} is nearer to Grad-CAM than {0} (correlation of maps)"),
+            ("r_plain", "S5'", much, few, "sigma = {1} is nearer to the plain mean than {0} (correlation of maps)"),
+        ):
+            if len(of_sigma) > 1:
+                apart = (more[column] - less[column]).dropna().to_numpy()
+                yield Effect(claim, f"{said}: {words.format(*ends)}", apart, +1, "correlation", lost)
+        of_draws = steps("draws", "sigma")
+        if "energy" in rows and len(of_draws) > 1:
+            least, most = min(of_draws), max(of_draws)
+            few, many = of_draws[least], of_draws[most]
+            apart = (many["energy"].fillna(0.0) - few["energy"].fillna(0.0)).to_numpy()
+            lost = int(few["zero"].sum() + many["zero"].sum())
+            part = f"{said}: N = {most:g} has more energy in the object than N = {least:g}"
+            yield Effect("S6", part, apart, +1, "energy", lost)
+
+
+def family(setting: Setting) -> dict[str, list[dict]]:
+    """Return the rows of every claim that a run answers: all its differences are one family of tests."""
+    mosaics = setting.run.table("mosaics")
+    if len(mosaics):
+        mosaics = mosaics.assign(energy_in_quarter=mosaics["energy_in_mask"])
+    tables = {"pairs": setting.table if len(setting.table) else setting.run.table("images"), "mosaics": mosaics}
+    found = [*between(tables), *along(setting.run.table("curves"))]
+    rows: dict[str, list[dict]] = {}
+    for row in effects.judged(setting.where, found) if found else ():
+        rows.setdefault(row["claim"].rstrip("'"), []).append(row)
     return rows
 
 
-def trend(
-    settings: Sequence[Setting],
-    part: str,
-    column: str,
-    variant: str,
-    other: str,
-    wanted: int,
-    *,
-    claim: str | None = None,
-) -> list[dict]:
-    """Return the mean over images of a variant's value minus another's, with a bootstrap over images."""
-    rows = []
-    for s in settings:
-        if not {variant, other} <= set(s.found):
-            continue
-        # In the rows' unit before the difference, as the chapter computes it: the last digits stay the same.
-        unit, scale = ("correlation", 1) if column.startswith("r_") else ("points", 100)
-        apart = (scale * s.found[variant][column] - scale * s.found[other][column]).to_numpy(float)
-        apart = apart[np.isfinite(apart)]
-        if len(apart):
-            more = {"claim": claim} if claim else {}
-            rows.append(row(s.where, part, bootstrap.means(apart) / scale, wanted, len(apart), unit=unit, **more))
-    return rows
+def of(claim: str):
+    """Return the test of a claim: its rows out of every run's family."""
+    return lambda settings: [row for setting in settings for row in setting.found.get(claim, [])]
 
 
-def lowest_drop(settings: Sequence[Setting]) -> list[dict]:
-    """S1, and S1': the same against Score-CAM with SS-CAM's softmax."""
-    part = "lower AD than Score-CAM with a softmax"
-    names = ("Algorithm 1: as printed", "Score-CAM: softmax of the increases")
-    return [
-        *versus(settings, "lower AD than {}", "average_drop", -1),
-        *trend(settings, part, "AD", *names, -1, claim="S1'"),
-    ]
-
-
-def max_beats_mean(settings: Sequence[Setting]) -> list[dict]:
-    """S4 between the paper's two forms, and S4' with nothing else changed, in three forms."""
-    approach = ["ss-cam-mean"]
-    rows = versus(settings, "lower AD than the averaging form (Approach 1)", "average_drop", -1, approach)
-    rows += versus(settings, "more energy in the box than Approach 1", "energy_in_box", +1, approach)
-    forms = {
-        "Algorithm 1": "as in Algorithm 1",
-        "one pass, no softmax": "without second pass and softmax",
-        "moderate noise": "without these two, and sigma = 0.5",
-    }
-    wanted = {"AD": ("lower AD", -1), "energy": ("more energy", +1)}
-    for form, words in forms.items():
-        names = (f"{form}: as printed", f"{form}: mean instead of max")
-        for column, (what, sign) in wanted.items():
-            part = f"max has {what} than mean, all else {words}"
-            rows += trend(settings, part, column, *names, sign, claim="S4'")
-    names = ("Algorithm 1: as printed", "Approach 1 (mean): noise on the channel, then scaled")
-    for column, (what, sign) in wanted.items():
-        part = f"{what} than Approach 1 with its noise on the channel, before U and s"
-        rows += trend(settings, part, column, *names, sign, claim="S4'")
-    return rows
-
-
-def noise_moves_the_map(settings: Sequence[Setting]) -> list[dict]:
-    """S5 in two halves, scores and maps, and S5': what much noise leads to by our derivation."""
-    rows = []
-    for prefix, where in (("", "in Algorithm 1"), ("bare, ", "without second pass and softmax")):
-        low, high = f"{prefix}sigma = 0.1", f"{prefix}sigma = 8"
-        if not prefix:  # both forms share the scores of the noisy copies
-            part = "little noise gives scores more like Score-CAM's than much noise (correlation over channels)"
-            rows += trend(settings, part, "r_scores", low, high, +1)
-        part = "much noise is nearer to {} than little (correlation of maps), {}"
-        rows += trend(settings, part.format("Grad-CAM", where), "r_grad_cam", high, low, +1)
-        rows += trend(settings, part.format("the plain mean", where), "r_plain", high, low, +1, claim="S5'")
-    return rows
-
-
-def more_draws_localise(settings: Sequence[Setting]) -> list[dict]:
-    """S6: energy in the object with the largest N of a sweep against the smallest, in three forms."""
-    rows = []
-    forms = {
-        "": "in Algorithm 1",
-        "bare, ": "without second pass and softmax",
-        "moderate noise, ": "without these two, and sigma = 0.5",
-    }
-    for s in settings:
-        for prefix, where in forms.items():
-            found = (re.fullmatch(rf"{prefix}N = (\d+)", name) for name in s.found)
-            steps = sorted(int(each[1]) for each in found if each)
-            if len(steps) > 1:
-                few, many = f"{prefix}N = {steps[0]}", f"{prefix}N = {steps[-1]}"
-                part = f"N = {steps[-1]} has more energy in the object than N = {steps[0]}, {where}"
-                rows += trend([s], part, "energy", many, few, +1)
-    return rows
-
-
-NEEDS = "a run of ss_cam"
-SWEEP = "a run of ss_cam with its sweeps stored"
 _CLAIMS = (
     ("S1", "SS-CAM has the lowest average drop.", "Supported: 27.43, the next 29.34; no intervals.",
-     lowest_drop, NEEDS),
+     "a run of ss_cam"),
     ("S2", "SS-CAM has the highest average increase.",
      "Not significant: a tie with Grad-CAM at 0.65, which is 13 of 2,000 images; the others have 8 and 12.",
-     lambda settings: versus(settings, "higher AI than {}", "increase_in_confidence", +1), NEEDS),
+     "a run of ss_cam"),
     ("S3", "SS-CAM puts the most energy inside the object's box.",
      "Supported on both networks: 57.52 against 54.93, and 57.79 against 54.29; no intervals.",
-     lambda settings: versus(settings, "more energy in the box than {}", "energy_in_box", +1),
      "a run of ss_cam on a dataset with boxes of the classes that the network knows"),
     ("S4", "Taking the maximum over the noisy copies is better than their average.",
-     "One figure and no number.", max_beats_mean, NEEDS),
+     "One figure and no number.", "a run of ss_cam"),
     ("S5", "Little noise gives scores like Score-CAM's, much noise maps like Grad-CAM's.",
-     "Said in the discussion; no number.", noise_moves_the_map, SWEEP),
+     "Said in the discussion; no number.", "a run of ss_cam with its curves stored"),
     ("S6", "More noisy copies give a more localised map.",
-     "Said in the discussion; no number.", more_draws_localise,
-     "a run of ss_cam with several steps, on annotated objects"),
+     "Said in the discussion; no number.", "a run of ss_cam with several N, on annotated objects"),
 )  # fmt: skip
-CLAIMS = tuple(Claim(id_, CHAPTER, *rest) for id_, *rest in _CLAIMS)
+CLAIMS = tuple(Claim(id_, CHAPTER, said, printed, of(id_), needs) for id_, said, printed, needs in _CLAIMS)

@@ -135,34 +135,6 @@ def test_a_run_without_predicted_pairs_answers_nothing(tmp_path):
     assert set(judged.loc[judged["claim"] == "C5", "verdict"]) == {"not run"}
 
 
-def smoothed_tables(n=12):
-    """Return the pairs table and the variants of a run of the SS-CAM chapter."""
-    values = {"grad-cam": 0.5, "grad-cam++": 0.4, "score-cam": 0.2, "ss-cam": 0.3, "ss-cam-mean": 0.9}
-    table = pairs(n, values=values, energy_in_box=np.nan)
-    forms = {"Algorithm 1: as printed": 0.3, "Algorithm 1: mean instead of max": 0.3, "sigma = 0.1": 0.9}
-    forms |= {"one pass, no softmax: as printed": 0.6, "one pass, no softmax: mean instead of max": 0.7}
-    forms |= {"Score-CAM: softmax of the increases": 0.4, "sigma = 8": 0.1, "N = 35": 0.6, "N = 5": 0.5}
-    columns = ["AD", "AI", "energy", "area", "r_score_cam", "r_grad_cam", "r_plain", "r_scores"]
-    variants = pd.DataFrame({"variant": np.repeat(list(forms), n), "image_index": list(range(n)) * len(forms)})
-    return table, variants.assign(**dict.fromkeys(columns, variants["variant"].map(forms)))
-
-
-def test_smoothed_forms_and_sweeps(tmp_path):
-    table, variants = smoothed_tables()
-    parameters = {"dataset": "imagenet", "network": "resnet18", "seed": 0}
-    judged = claims.judge([write(tmp_path / "a", "ss_cam", parameters, pairs=table, variants=variants)])
-    assert list(verdicts(judged, "S1").values()) == ["holds", "holds", "fails"]
-    assert list(verdicts(judged, "S1'").values()) == ["holds"]
-    assert list(verdicts(judged, "S3").values()) == ["not run"]  # no boxes
-    assert list(verdicts(judged, "S4").values()) == ["holds"]
-    assert list(verdicts(judged, "S4'").values()) == ["undecided", "undecided", "holds", "fails"]  # AD, energy
-    assert list(verdicts(judged, "S5").values()) == ["holds", "fails"]
-    assert list(verdicts(judged, "S5'").values()) == ["fails"]
-    assert verdicts(judged, "S6") == {"N = 35 has more energy in the object than N = 5, in Algorithm 1": "holds"}
-    assert set(judged[judged["claim"] == "S5"]["unit"]) == {"correlation"}
-    assert judged[judged["claim"] == "S6"]["value"].item() == pytest.approx(10)
-
-
 def test_texts_show_value_interval_and_sign():
     assert claims.text(row({}, "", np.array([0.5, 0.4, 0.6]), +1, 50, unit="%")) == "50% [40, 60]"
     near_zero = row({}, "", np.array([-0.0002, -0.0004, 0.0004]), +1, 50)
