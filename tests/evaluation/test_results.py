@@ -168,4 +168,4 @@ def test_published_harmonic_means_match_their_columns_except_the_halved_cells(na
 def test_every_metric_has_its_kind_so_that_tables_show_it():
     kinds = (facts.SCORE_METRICS, facts.PIXEL_METRICS, facts.PICTURE_METRICS, tuple(facts.HARMONIC))
     for name in facts.METRICS:
-        assert sum(name in kind for kind in kinds) == 1, f"{name} needs a symbol, pixels, pictures or mean_of in METRICS"
+        assert sum(name in kind for kind in kinds) == 1, f"{name}: symbol, pixels, pictures or mean_of?"

@@ -4,7 +4,9 @@ import ast
 import json
 import os
 import re
+from pathlib import Path
 
+import nbformat
 import papermill
 import pytest
 import yaml
@@ -219,14 +221,14 @@ def test_a_run_depends_on_the_package_and_its_cells_but_not_on_the_pages_of_the_
     monkeypatch.setattr(grid, "ROOT", tmp_path)
     tree = {
         "cam_utils/plots.py": "figures = 1",
-        "data/results/sscam_imagenet.csv": "a,b",
+        "data/results/repcam_single_label.csv": "a,b",
         "workflow/site/results_page.py": "text = 1",
         "n.ipynb": json.dumps({"cells": [{"cell_type": "code", "source": ["x"], "metadata": {}, "outputs": []}]}),
     }
     for name, text in tree.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    for name in ("data/results/sscam_imagenet.json", "data/results/repcam_digits.csv", "requirements.lock"):
+    for name in (each for each in grid.INPUTS if Path(each).suffix and each not in tree):
         (tmp_path / name).touch()
     job = grid.Job("n", "n", "n.ipynb", {"seed": 0}, (), 1)
     keys = [job.key()]
@@ -234,12 +236,20 @@ def test_a_run_depends_on_the_package_and_its_cells_but_not_on_the_pages_of_the_
         ("workflow/site/results_page.py", "text = 2"),
         ("n.ipynb", tree["n.ipynb"].replace('"outputs": []', '"outputs": [1]')),
         ("cam_utils/plots.py", "figures = 2"),
-        ("data/results/sscam_imagenet.csv", "a,c"),
+        ("data/results/repcam_single_label.csv", "a,c"),
         ("n.ipynb", tree["n.ipynb"].replace('"x"', '"y"')),
     ):
         (tmp_path / name).write_text(text)
         keys.append(job.key())
     assert keys[0] == keys[1] == keys[2] and len(set(keys)) == 4
+
+
+def test_a_run_depends_on_every_stored_table_that_a_chapter_reads():
+    stored = {file.name for file in (ROOT / "data" / "results").glob("*.*")}
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        code = "\n".join(cell.source for cell in nbformat.read(file, 4).cells if cell.cell_type == "code")
+        read = set(re.findall(r"""["']([\w-]+\.(?:csv|json|parquet))["']""", code)) & stored
+        assert {f"data/results/{name}" for name in read} <= set(grid.INPUTS), file.name
 
 
 def test_exclusions_and_overrides_apply_to_what_they_match():

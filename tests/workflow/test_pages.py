@@ -193,7 +193,7 @@ def test_rows_of_one_setting_stand_together_under_one_link_to_each_run(tmp_path)
         ["../runs/b.html"],
     ]
     assert parts[0].startswith("[digits]{.value}, [one \\<digit\\>]{.value}\n")
-    assert "images: 12 x 2 seeds · " in parts[0] and "images: 12 · " in parts[1]
+    assert "images: 24 x 2 seeds · " in parts[0] and "images: 24 · " in parts[1]
     heads = re.findall(r'<th scope="col">(.*?)</th>', parts[0])
     assert heads[:5] == ["method", "metric", "ours [95%]", "paper", "ours - paper"] and "run" not in heads
 

@@ -30,7 +30,8 @@ BLOCK = ("chapter", "notebook", "parameters", "over", "exclude", "overrides", "t
 INPUTS = (
     *("cam_utils", "data/paper_tables", "data/checkpoints", "requirements.lock"),
     # What chapters read: measured tables, stored runs, the project's photographs.
-    *("data/results/sscam_imagenet.csv", "data/results/sscam_imagenet.json", "data/results/repcam_digits.csv"),
+    *(f"data/results/{name}.csv" for name in ("repcam_pair_networks", "repcam_single_label", "sanity_photographs")),
+    "data/results/comparison_photographs.parquet",
     *("data/results/runs", "data/photos"),
 )
 TRAINER = {  # `training` of a block: what Lightning's trainer is given

@@ -13,7 +13,7 @@ from cam_utils import claims
 from cam_utils.names import check_known
 from cam_utils.runs import Run
 from workflow import ROOT
-from workflow.site import escape, photograph_runs, photographs_page, representative_runs
+from workflow.site import escape, photograph_runs, photographs_page, study_runs
 from workflow.site.chapter_pages import add_command
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import run_page
@@ -48,13 +48,13 @@ def checked(folder: Path, chapters: Collection[str]) -> Run:
     """Return the run in this folder; raises ValueError naming the first file of which a page cannot be made."""
     with _reading("run.json"):
         run = Run(folder, json.loads((folder / "run.json").read_text()))
-        check_record(run.record, [*chapters, photograph_runs.CHAPTER, representative_runs.CHAPTER])
+        check_record(run.record, [*chapters, photograph_runs.CHAPTER, *study_runs.STUDIES])
     if photograph_runs.is_one(run):
         photograph_runs.check(run, _reading)
         with _reading("pairs.parquet"):
             photographs_page.page(run).encode()
-    elif representative_runs.is_one(run):
-        representative_runs.check(run, _reading)
+    elif study_runs.is_one(run):
+        study_runs.check(run, _reading)
     else:
         with _reading("notebook.ipynb"):
             nbformat.writes(_chapter_page(run)).encode()

@@ -12,7 +12,7 @@ import yaml
 
 from cam_utils import claims
 from cam_utils.runs import Run
-from workflow.site import explorer, photograph_runs, photographs_page, representative_runs
+from workflow.site import explorer, photograph_runs, photographs_page, study_runs
 from workflow.site.chapter_pages import add_command, with_buttons
 from workflow.site.citation_page import citation_part
 from workflow.site.claims_page import claims_part
@@ -65,7 +65,7 @@ def stage(source: Path, runs: Iterable[Run], left_out: Sequence[str] = ()) -> No
         page.parent.mkdir(exist_ok=True)
         if photograph_runs.is_one(run):
             page.with_name(f"{page.name}.md").write_text(photographs_page.page(run, page.parent))
-        elif run.id != run.chapter and not representative_runs.is_one(run):
+        elif run.id != run.chapter and not study_runs.is_one(run):
             nbformat.write(run_page(run), page.with_name(f"{page.name}.ipynb"))
     staged = Staged(source, runs, left_out)
     for name in sorted({*GENERATED} & {*pages_of(contents)}):  # what is not listed is not built

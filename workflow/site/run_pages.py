@@ -12,7 +12,7 @@ import nbformat
 from cam_utils.parameters import alike
 from cam_utils.runs import Run
 from workflow.batch.grid import defaults
-from workflow.site import escape, representative_runs
+from workflow.site import escape, study_runs
 from workflow.site.chapter_pages import command
 from workflow.site.contents import extended
 from workflow.site.photograph_runs import CHAPTER as PHOTOGRAPHS
@@ -45,8 +45,8 @@ HEADING = re.compile(r"^(#+) +(.*?)[ \t]*$", re.M)
 
 def page_of(run: Run) -> str:
     """Return the run's page, without its suffix: the chapter itself for its default run, and for its study's."""
-    if representative_runs.is_one(run):
-        return representative_runs.PAGE
+    if study_runs.is_one(run):
+        return study_runs.page(run)
     own = run.id == run.chapter != PHOTOGRAPHS
     return f"notebooks/{run.chapter}" if own else f"{FOLDER}/{escape.file_name(run.id)}"
 
@@ -62,7 +62,7 @@ def network_of(run: Run) -> str:
 def short_name(run: Run) -> str:
     """Return what tells the run from others of its chapter: "coco2017, squeezenet1_0, both heads, seed 0"."""
     known = run.parameters
-    if run.chapter in (PHOTOGRAPHS, representative_runs.CHAPTER):  # every run has all its heads
+    if run.chapter in (PHOTOGRAPHS, *study_runs.STUDIES):  # every run has all its heads
         return ", ".join([str(known["dataset"]), network_of(run), *extras(run)])
     head = {"both": "both heads", None: None}.get(known.get("head"), f"{known.get('head')} head")
     dataset = known.get("dataset")  # a chapter may take any pictures
@@ -76,8 +76,8 @@ def extras(run: Run) -> list[str]:
     if run.chapter == PHOTOGRAPHS:
         tuned = ["fine-tuned"] if run.parameters.get("finetune") else []
         return tuned + [f"limit {_text(limit)}" for limit in [run.parameters.get("limit")] if limit]
-    if representative_runs.is_one(run):
-        return representative_runs.extras(run)
+    if study_runs.is_one(run):
+        return study_runs.extras(run)
     named = ("dataset", "architecture", "network", "head", "seed", *MACHINE)
     return [f"{k} {_text(v)}" for k, v in _changed(run).items() if k not in named]
 
@@ -103,7 +103,7 @@ def add_to_toc(contents: dict, runs: Iterable[Run]) -> dict:
     """Return the table of contents with the runs' pages below their chapters; raises as :func:`extended`."""
     pages: dict[str, list[dict]] = {}
     for run in runs:
-        own = {PHOTOGRAPHS: PAGE, representative_runs.CHAPTER: representative_runs.PAGE}
+        own = {PHOTOGRAPHS: PAGE} | ({run.chapter: study_runs.page(run)} if study_runs.is_one(run) else {})
         above = own.get(run.chapter, f"notebooks/{run.chapter}")
         if page_of(run) != above:
             entry = {"file": page_of(run), "title": escape.plain(short_name(run))}

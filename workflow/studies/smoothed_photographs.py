@@ -28,15 +28,15 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from cam_utils import data, files, runs
+from cam_utils.claims import smoothed
 from cam_utils.data.mosaics import Mosaics
 from cam_utils.data.views import View
-from cam_utils.evaluation import evaluate, store
+from cam_utils.evaluation import bootstrap, evaluate, store
 from cam_utils.methods import registry
 from cam_utils.networks import models
 from workflow.studies.smoothed_curves import curves
 from workflow.studies.smoothed_methods import PLAIN, June, plain_mean
 
-CHAPTER = "smoothed_photographs"
 CHEAP = {"grad-cam": "grad-cam", "grad-cam++": "grad-cam++", PLAIN: plain_mean}
 DRAWS = 10  # of every reading; the authors' library of August has 35
 MOSAICS = 60
@@ -128,6 +128,7 @@ def main() -> None:
     for name, table in tables.items():
         if len(table):
             runs.save(folder / f"{name}.parquet", compact(table))
+    runs.save(folder / "means.csv", means(tables, options.network))
     right = tables["images"]
     right = right[right["method"] == PLAIN]["is_annotated"].mean()
     runs.save(
@@ -137,7 +138,24 @@ def main() -> None:
     parameters |= {name: getattr(options, name) for name in ("mosaics", "images", "score_cam", "curves", "limit")}
     command = f"python -m workflow.studies.smoothed_photographs --network {options.network}"
     told = {"command": command, "dataset": images.fingerprint(), **{k: origin[k] for k in ("git", "dirty")}}
-    runs.write_run(folder, parameters, started, chapter=CHAPTER, threads=torch.get_num_threads(), **told)
+    runs.write_run(
+        folder, parameters, started, chapter=smoothed.PHOTOGRAPHS, threads=torch.get_num_threads(), **told
+    )
+
+
+def means(tables: dict[str, pd.DataFrame], network: str) -> pd.DataFrame:
+    """Return the means that stand beside the paper's Table 1, in percent."""
+    rows = []
+    for metric, words in {"average_drop": "Average Drop", "increase_in_confidence": "Average Increase"}.items():
+        wide, _ = smoothed.per_image(tables["images"], metric, "predicted")
+        for name in wide:
+            values = wide[name].dropna().to_numpy()
+            found = {k: 100 * v for k, v in bootstrap.interval(bootstrap.means(values)).items()}
+            shown = {"printed": "SS-CAM", **smoothed.OTHERS}.get(name, name)
+            rows.append(
+                {"method": shown, "metric": words, **found, "n_images": len(values), "n_pairs": len(values)}
+            )
+    return pd.DataFrame(rows).assign(table="sscam_table1", setting=f"ImageNet sample, {network}")
 
 
 def compact(table: pd.DataFrame) -> pd.DataFrame:

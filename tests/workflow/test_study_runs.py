@@ -1,4 +1,4 @@
-"""Runs of representative classes on photographs: damaged ones are named, the chapter's page shows the others."""
+"""Runs of the studies of chapters 2 and 3: damaged ones are named, the chapter's page shows the others."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from cam_utils.runs import read_runs
 from tests import poisoned, tiny_book
 from tests.conftest import ROOT
 from workflow.site import fit_runs, photographs_summary, results_first, results_page, run_pages
+from workflow.studies import smoothed_photographs
 
 CHAPTER = "representative_cam"
 HITS = {"Baseline": 50, "S-1+F": 40, "S-1+A+F": 45, "Rank-a+A+F": 48}
@@ -157,3 +158,51 @@ def test_the_book_is_built_with_the_runs_and_every_text_is_read_as_text(tmp_path
         page = (site / "book" / f"{name}.html").read_text()
         assert f"../notebooks/{CHAPTER}.html" in page and "boom" in page
         assert not re.search(r"<(img|script|iframe|svg)[^>]*boom|<script>boom", page), name
+
+
+def smoothed_run(root, name="smoothed-imagenet-squeezenet1_0", text="squeezenet1_0", **changed):
+    """Write a run of the study of SS-CAM in which the printed reading has 10 points less AD than Score-CAM."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    rows = [
+        {"image_index": i, "label": 0, "class": text, "method": method, "is_zero": False, "is_annotated": True,
+         "average_drop": drop, "picture_drop": 0.5, "picture_increase": 0.0, "increase_in_confidence": 0.0,
+         "energy_in_mask": drop}
+        for i in range(24) for method, drop in (("score-cam", 0.3), ("printed", 0.2), ("plain mean", 0.2))
+    ]  # fmt: skip
+    for table in ("images", "mosaics"):
+        pd.DataFrame(rows).to_parquet(folder / f"{table}.parquet")
+    means(pd.DataFrame(rows), text).to_csv(folder / "means.csv", index=False)
+    (folder / "facts.json").write_text(json.dumps({"top1": 0.7, "weights": "0" * 16}))
+    given = {"dataset": "imagenet", "network": text, "seed": 0, "draws": 10, "limit": None}
+    record = {"chapter": "smoothed_photographs", "parameters": given | changed, "dataset": "0" * 16, "wall_s": 1.0}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def means(images, network):
+    return smoothed_photographs.means({"images": images}, network)
+
+
+def test_runs_of_ss_cam_on_photographs_answer_its_claims_on_its_chapters_page(tmp_path):
+    smoothed_run(tmp_path)
+    runs, wrong = fit_runs.read(tmp_path, chapters=[])
+    assert wrong == [] and [run_pages.page_of(run) for run in runs] == ["notebooks/ss_cam"]
+    assert run_pages.short_name(runs[0]) == "imagenet, squeezenet1_0"
+    ledger = claims.judge(runs)
+    own = ledger[ledger["claim"].isin(["S1", "S3'"])].set_index("part")
+    assert own.loc["as printed: lower AD than Score-CAM", ["value", "verdict"]].tolist() == [
+        pytest.approx(-10),
+        "holds",
+    ]
+    quarter = own.loc["as printed: more energy in its quarter of a mosaic than Score-CAM"]
+    assert quarter["verdict"] == "fails"
+    found = results_page.means(runs).set_index(["method", "metric"])
+    assert found.loc[("SS-CAM", "Average Drop"), "value"] == pytest.approx(20)
+
+
+@pytest.mark.parametrize("name", ["images.parquet", "mosaics.parquet", "means.csv", "facts.json"])
+def test_a_damaged_run_of_ss_cam_is_left_out(name, tmp_path):
+    (smoothed_run(tmp_path) / name).unlink()
+    found, (why,) = fit_runs.read(tmp_path, chapters=[])
+    assert found == [] and re.search(f"{name}: run .* has no {name}", why)
