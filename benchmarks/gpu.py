@@ -120,7 +120,7 @@ def throughput(device: str, name: str, size: int, precision: str, limit: int, co
 
     @torch.no_grad()
     def smoothed() -> None:
-        sscam.ss_cam(x, activations, pairs, score, sscam.Smoothing(draws=1, **sscam.APPROACH_1))
+        sscam.ss_cam(x, activations, pairs, score, smoothing.reading("approach-1", draws=1))
 
     calls = {"forwards": forwards(best), "score-cam": ours, "ss-cam, one draw": smoothed}
     if compiled:

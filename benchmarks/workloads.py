@@ -20,7 +20,7 @@ from torchcam import methods as torchcam
 from cam_utils import data
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
-from cam_utils.methods import ablation, registry, scorecam, sscam
+from cam_utils.methods import ablation, registry, scorecam, smoothing, sscam
 from cam_utils.networks import lite, models
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs, pairs_of
@@ -158,7 +158,7 @@ def many(b: Bench, count: int, chunks: tuple[int, ...]) -> Callable:
 def ss_cam(b: Bench, draws: int = 2) -> Calls:
     """SS-CAM in torch-cam's form (mean over noisy masks); the limit is K x draws forwards."""
     activations = capture(b.net, b.images, b.layer).activations
-    form = sscam.Smoothing(draws, sigma=2.0, **sscam.APPROACH_1)
+    form = smoothing.reading("approach-1", draws=draws, sigma=2.0)
     live = int((activations.flatten(2).amax(-1) > activations.flatten(2).amin(-1)).sum())
 
     @torch.no_grad()
@@ -197,7 +197,7 @@ def limited(b: Bench, group: str, channels: int) -> Callable:
         if group == "score_cam":
             scorecam.score_cam(b.images, activations, b.pairs, lambda x: b.net(x).softmax(1))
         else:
-            one = sscam.Smoothing(draws=1, rescore=False)
+            one = smoothing.reading("printed", draws=1, rescore=False)
             sscam.ss_cam(b.images, activations, b.pairs, lambda x: b.net(x).softmax(1), one)
 
     return call
