@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from cam_utils import data, files, runs
 from cam_utils.evaluation import evaluate
 from cam_utils.front.explain import explain
-from cam_utils.methods import registry, scorecam, sscam
+from cam_utils.methods import registry, scorecam, smoothing, sscam
 from cam_utils.networks import models, predictions
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import pairs_of
