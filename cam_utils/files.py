@@ -17,7 +17,8 @@ DATA = Path(os.environ.get("CAM_UTILS_DATA") or PACKAGE.parent / "data")
 # What the rows of an evaluation and the features of a network depend on: all floors up to the evaluation, but for
 # what only averages, compares or draws stored rows. Editing these redoes nothing that is stored.
 NUMBERS = ("pairs.py", "maps.py", "data", "networks", "representative", "methods", "evaluation")
-READERS = ("bootstrap.py", "facts.py", "ranking.py", "results.py")  # of the evaluation: they read what it stores
+# Of the evaluation: they read what it stores.
+READERS = ("bootstrap.py", "facts.py", "paired_tests.py", "ranking.py", "results.py", "sanity_rule.py")
 PARTIAL = ".partial"  # ends the names of files that are being written
 
 

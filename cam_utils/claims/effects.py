@@ -13,7 +13,7 @@ import numpy as np
 
 from cam_utils.claims.evidence import SCALES, row
 from cam_utils.evaluation import bootstrap
-from cam_utils.evaluation.sanity_rule import holm, sign_flip
+from cam_utils.evaluation.paired_tests import holm, sign_flip
 
 FEWEST = 20  # images behind a verdict
 ALPHA = 0.05

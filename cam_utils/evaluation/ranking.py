@@ -14,6 +14,7 @@ from scipy import stats
 
 from cam_utils.evaluation import bootstrap
 from cam_utils.evaluation.facts import OF_OTHERS, WANTED
+from cam_utils.evaluation.paired_tests import holm
 from cam_utils.evaluation.results import resample
 from cam_utils.names import check_known
 
@@ -92,8 +93,7 @@ def wilcoxon_holm(values: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         sign = int(np.sign(np.sign(gap) @ stats.rankdata(np.abs(gap))))
         rows.append({"first": first, "second": second, "sign": sign, "p": float(p)})
     found = pd.DataFrame(rows).sort_values("p", ignore_index=True)
-    factors = np.arange(len(found), 0, -1)
-    found["adjusted"] = np.minimum(1, np.maximum.accumulate(factors * found["p"].to_numpy()))
+    found["adjusted"] = holm(found["p"].to_numpy())
     return found.assign(apart=found["adjusted"] < alpha)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cam_utils.evaluation import bootstrap
+from cam_utils.evaluation.paired_tests import holm, sign_flip
 from cam_utils.evaluation.sanity import TRAINED
 from cam_utils.evaluation.similarity import SIMILARITIES
 from cam_utils.names import check_known
@@ -18,38 +19,8 @@ from cam_utils.names import check_known
 MARGIN = 0.1  # an excess up to this counts as nothing: a choice, on the scale of a correlation
 ALPHA = 0.05
 FEWEST = 20  # a verdict over fewer images is undecided
-FLIPS = 20_000
 PASSES, FAILS, UNDECIDED, BLIND = "passes", "fails", "undecided", "blind"
 KEYS = ["image_index", "label", "method"]
-
-
-def sign_flip(values: np.ndarray, *, flips: int = FLIPS, seed: int = 0) -> float:
-    """Return p, two-sided, that values which are as often positive as negative have a mean so far from zero.
-
-    Fisher's test: every value gets a random sign, `flips` times, and the sample counts as one of the draws.
-    Assumes that the values' distribution is symmetric about zero. With no value, or zeros alone, p = 1.
-
-    >>> sign_flip(np.ones(4)) > 0.1, sign_flip(np.ones(20)) < 0.001, sign_flip(np.zeros(20))
-    (True, True, 1.0)
-    """
-    if not len(values) or not values.any():
-        return 1.0
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (flips, len(values)))
-    found = np.abs(signs @ values)
-    return float((1 + (found >= abs(values.sum()) - 1e-12).sum()) / (1 + flips))
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return p adjusted for their number by Holm's step-down procedure (1979).
-
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty_like(stepped)
-    found[order] = np.minimum(1.0, stepped)
-    return found
 
 
 def excesses(table: pd.DataFrame, stage: str) -> pd.DataFrame:

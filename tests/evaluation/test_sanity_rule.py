@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cam_utils.evaluation import sanity, sanity_rule
+from cam_utils.evaluation import paired_tests, sanity, sanity_rule
 from cam_utils.evaluation.similarity import SIMILARITIES
 
 
@@ -92,10 +92,10 @@ def test_the_test_is_that_of_scipy_over_all_signs():
     exact = stats.permutation_test(
         (values,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
     ).pvalue  # 2^10 signs
-    assert sanity_rule.sign_flip(values) == pytest.approx(exact, abs=0.01)
+    assert paired_tests.sign_flip(values) == pytest.approx(exact, abs=0.01)
 
 
 def test_holm_is_that_of_its_paper():
     p = np.array([0.04, 0.001, 0.03, 0.5])
     # sorted: 0.001 x 4, 0.03 x 3, 0.04 x 2 (raised to 0.09), 0.5
-    assert sanity_rule.holm(p).round(6).tolist() == [0.09, 0.004, 0.09, 0.5]
+    assert paired_tests.holm(p).round(6).tolist() == [0.09, 0.004, 0.09, 0.5]
