@@ -83,9 +83,9 @@ def _sanity_checks(p: dict, dataset: str, images: int, labels: float, macs: floa
 
 
 def _comparison(p: dict, dataset: str, images: int, labels: float, macs: float, channels: int) -> float:
-    """Two masked forwards per pair and method, Score-CAM twice, both forms of SS-CAM, gradients of the pixels."""
+    """Masked forwards per pair and method, some in both orders; Score-CAM twice, SS-CAM twice, and gradients."""
     draws, samples = p.get("draws", 2), p.get("samples", 16)
-    per_image = labels * (2 * 28 + 3 * 2 * samples) + channels * (2 + 3 * draws + labels)
+    per_image = labels * (2 * 40 + 3 * 2 * samples) + channels * (2 + 3 * draws + labels)
     return _hours(images * per_image, macs)
 
 
