@@ -264,7 +264,7 @@ def verdict_cells(verdicts: pd.DataFrame, numbers: pd.DataFrame, *, label: str) 
             if verdict:
                 axes.add_patch(plt.Rectangle((x, y), 0.96, 0.94, color=VERDICT_COLOURS[verdict], lw=0))
             if verdict and not np.isnan(number):
-                text = f"{number:.2f}{'?' * (verdict == 'undecided')}"
+                text = f"{round(number, 2) + 0.0:.2f}{'?' * (verdict == 'undecided')}"
                 weight = "bold" if verdict == "fails" else "normal"
                 axes.text(x + 0.48, y + 0.49, text, ha="center", va="center", fontsize=7.5, weight=weight)
     for group in groups:

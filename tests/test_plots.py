@@ -94,7 +94,7 @@ def test_panels_stand_in_lines_and_what_is_grey_has_no_colour():
 def test_verdicts_have_their_colour_their_number_and_a_lightness_of_their_own():
     columns = pd.MultiIndex.from_tuples([("scenes", "all random"), ("photographs", "all random")])
     verdicts = pd.DataFrame([["fails", ""], ["passes", "undecided"]], ["edges", "cam"], columns)
-    numbers = pd.DataFrame([[0.98, np.nan], [0.0, 0.15]], ["edges", "cam"], columns)
+    numbers = pd.DataFrame([[0.98, np.nan], [-0.001, 0.15]], ["edges", "cam"], columns)
     axes = plots.verdict_cells(verdicts, numbers, label="excess").axes[0]
     drawn = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in axes.patches]
     assert drawn == [matplotlib.colors.to_hex(plots.VERDICT_COLOURS[v]) for v in ("fails", "passes", "undecided")]

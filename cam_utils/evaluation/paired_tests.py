@@ -1,5 +1,7 @@
 """Tests of paired differences, one value per image: Fisher's random signs, and Holm's correction for many tests."""
 
+from functools import lru_cache
+
 import numpy as np
 
 FLIPS = 20_000
@@ -16,9 +18,14 @@ def sign_flip(values: np.ndarray, *, flips: int = FLIPS, seed: int = 0) -> float
     """
     if not len(values) or not values.any():
         return 1.0
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (flips, len(values)))
-    found = np.abs(signs @ values)
+    found = np.abs(_signs(len(values), flips, seed) @ values)
     return float((1 + (found >= abs(values.sum()) - 1e-12).sum()) / (1 + flips))
+
+
+@lru_cache(maxsize=4)
+def _signs(count: int, flips: int, seed: int) -> np.ndarray:
+    """Return random signs [flips, count]: many methods are tested over the same images."""
+    return np.random.default_rng(seed).choice([-1.0, 1.0], (flips, count))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

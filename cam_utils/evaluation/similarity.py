@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 COMPARED = 48  # largest side in pixels at which masks are compared; the layers that they are made of have fewer
 ORIENTATIONS, CELL, BLOCK, CLIP = 9, 4, 3, 0.2  # HOG: bins of 180 degrees, pixels, cells, largest share in a block
-SIGMA = 1.5  # standard deviation of SSIM's window in pixels (Wang et al. 2004), which is then 11 pixels wide
+SIGMA, RADIUS = 1.5, 5  # SSIM's window: standard deviation and reach in pixels (Wang et al. 2004)
+LUMINANCE, CONTRAST = 0.01**2, 0.03**2  # its two constants, of masks in [0, 1]
 
 
 def compared(masks: Float[Tensor, "pairs h w"]) -> Float[Tensor, "pairs rows columns"]:
@@ -55,11 +55,32 @@ def ssim(a: Float[Tensor, "pairs h w"], b: Float[Tensor, "pairs h w"]) -> Float[
     >>> round(ssim(a, a).item(), 4)
     1.0
     """
-    found = structural_similarity_index_measure(
-        a[:, None], b[:, None], sigma=SIGMA, data_range=1.0, reduction="none"
-    )
-    constant = [m.amax((-2, -1)) == m.amin((-2, -1)) for m in (a, b)]
-    return torch.where(constant[0] | constant[1], torch.nan, found.reshape(len(a)))
+    return _ssims(a, b, torch.arange(len(a), device=a.device)[:, None])[:, 0]
+
+
+def _ssims(a: Tensor, b: Tensor, others: Tensor) -> Tensor:
+    """Return SSIM [P, n] of a[p] with each b[others[p]]: what only one mask decides is computed once."""
+    mean, other = _blurred(a), _blurred(b)
+    variance, others_variance = _blurred(a * a) - mean**2, _blurred(b * b) - other**2
+    flat = [m.amax((-2, -1)) == m.amin((-2, -1)) for m in (a, b)]
+    found = []
+    for row in others.T:
+        shared = mean * other[row]
+        joint = _blurred(a * b[row]) - shared
+        above = (2 * shared + LUMINANCE) * (2 * joint + CONTRAST)
+        below = (mean**2 + other[row] ** 2 + LUMINANCE) * (variance + others_variance[row] + CONTRAST)
+        values = (above / below).mean((-2, -1))
+        found.append(torch.where(flat[0] | flat[1][row], torch.nan, values))
+    return torch.stack(found, 1)
+
+
+def _blurred(masks: Float[Tensor, "pairs h w"]) -> Float[Tensor, "pairs h w"]:
+    """Return the means under SSIM's window: a Gaussian is a product, so rows and columns go one by one."""
+    reach = torch.arange(-RADIUS, RADIUS + 1).to(masks)
+    taps = torch.exp(-(reach**2) / (2 * SIGMA**2))
+    taps = taps / taps.sum()
+    wide = F.pad(masks[:, None], (RADIUS,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(wide, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))[:, 0]
 
 
 def histograms(masks: Float[Tensor, "pairs h w"]) -> Float[Tensor, "pairs features"]:
@@ -130,5 +151,5 @@ def with_others(
     """
     a, b = compared(a), compared(b)
     found = {name: (vectors(a)[:, None] * vectors(b)[others]).sum(-1) for name, vectors in AS_VECTORS.items()}
-    found["ssim"] = torch.stack([ssim(a, b[column]) for column in others.T], 1)
+    found["ssim"] = _ssims(a, b, others)
     return {name: found[name] for name in SIMILARITIES}

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage, stats
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from cam_utils.evaluation.similarity import compared, histograms, hog, similarities, spearman, ssim
+from cam_utils.evaluation.similarity import compared, histograms, hog, similarities, spearman, ssim, with_others
 
 
 @pytest.fixture
@@ -48,6 +49,23 @@ def test_ssim_is_that_of_its_paper(two):
     expected = [_reference_ssim(x, y) for x, y in zip(a.numpy(), b.numpy(), strict=True)]
     np.testing.assert_allclose(ssim(a, b), expected, atol=1e-6)
     torch.testing.assert_close(ssim(a, a), torch.ones(3, dtype=torch.float64))
+
+
+def test_ssim_is_that_of_torchmetrics():
+    generator = torch.Generator().manual_seed(2)
+    a, b = (torch.rand(4, 20, 31, generator=generator) ** 3 for _ in range(2))
+    expected = structural_similarity_index_measure(a[:, None], b[:, None], data_range=1.0, reduction="none")
+    torch.testing.assert_close(ssim(a, b), expected.flatten(), rtol=0, atol=1e-5)
+
+
+def test_each_mask_is_compared_with_the_others_named():
+    a, b = (torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(seed)) for seed in (3, 4))
+    others = torch.tensor([[0, 2], [1, 0], [2, 1]])
+    found = with_others(a, b, others)
+    for column in range(2):
+        for name, values in similarities(a, b[others[:, column]]).items():
+            torch.testing.assert_close(found[name][:, column], values, msg=name)
+    torch.testing.assert_close(found["ssim"][:, 1], ssim(a, b[others[:, 1]]))
 
 
 # skimage.feature.hog 0.26.0 of the ramp below, 9 orientations, cells of 4 x 4, blocks of 3 x 3: 12 values
