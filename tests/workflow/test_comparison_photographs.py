@@ -8,9 +8,8 @@ import pytest
 
 from cam_utils import data, files
 from cam_utils.evaluation import evaluate, facts, ranking
-from cam_utils.methods import registry
+from cam_utils.methods import combinations, registry
 from cam_utils.networks import models
-from cam_utils.representative import combinations
 from workflow.studies import comparison_photographs as study
 from workflow.studies import photograph_cells as cells
 

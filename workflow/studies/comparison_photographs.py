@@ -29,6 +29,7 @@ from cam_utils.data.views import View
 from cam_utils.evaluation import evaluate, store
 from cam_utils.methods import (
     ablation,
+    combinations,
     controls,
     other_libraries,
     pixel_gradients,
@@ -40,7 +41,6 @@ from cam_utils.methods.query import Query, ask
 from cam_utils.names import check_known
 from cam_utils.networks import models
 from cam_utils.pairs import pairs_of
-from cam_utils.representative import combinations
 from workflow.studies import photograph_cells as cells
 
 DATASET, NETWORK = "voc2012", "efficientnet_lite0"

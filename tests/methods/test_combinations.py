@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from cam_utils.maps import peak, upsample
-from cam_utils.methods import cams, scorecam
+from cam_utils.methods import cams, combinations, scorecam
 from cam_utils.methods.query import ask
 from cam_utils.networks import models
 from cam_utils.pairs import pairs_of
-from cam_utils.representative import combinations
 from cam_utils.representative.sources import layers_of
 
 SIZE = (96, 96)
