@@ -5,46 +5,11 @@ import sys
 
 import pandas as pd
 import pytest
-import torch
 
 from cam_utils import data
-from cam_utils.methods.query import ask
-from cam_utils.methods.registry import method
 from cam_utils.networks import models
-from cam_utils.pairs import Pairs
 from workflow.studies import smoothed_curves
 from workflow.studies import smoothed_photographs as study
-from workflow.studies.smoothed_methods import June, plain_mean
-
-
-@pytest.fixture
-def query():
-    model = models.build("digits", 10, seed=3).eval()
-    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    pairs = Pairs.alone(torch.tensor([0, 1, 1]), torch.tensor([3, 8, 3]))
-    return ask(model, x, pairs, activation="softmax")
-
-
-@pytest.mark.parametrize("ids", [None, ["a", "b"]])
-def test_june_with_shared_forwards_is_the_registrys_reading(query, ids):
-    object.__setattr__(query, "ids", ids)
-    calls = []
-    whole = query.score
-    object.__setattr__(query, "score", lambda seen: (calls.append(len(seen)), whole(seen))[1])
-    june = June(3, 5)
-    largest = june(query, reduce="max")
-    once = sum(calls)
-    mean = june(query, reduce="mean")
-    assert sum(calls) == once, "the mean takes no forward of its own"
-    torch.testing.assert_close(largest, method("ss-cam", reading="authors-2020-06", draws=3, seed=5)(query))
-    torch.testing.assert_close(mean, method("ss-cam", reading="authors-2020-06-mean", draws=3, seed=5)(query))
-    other = query.about(query.pairs.take([0]))
-    torch.testing.assert_close(june(other, reduce="max"), largest[:1])
-
-
-def test_the_plain_mean_is_that_of_the_channels(query):
-    expected = query.activations.sum(1).relu()[[0, 1, 1]]
-    torch.testing.assert_close(plain_mean(query), expected)
 
 
 @pytest.fixture

@@ -33,11 +33,14 @@ from cam_utils.data.mosaics import Mosaics
 from cam_utils.data.views import View
 from cam_utils.evaluation import bootstrap, evaluate, store
 from cam_utils.methods import registry
+from cam_utils.methods.controls import mean_activation
+from cam_utils.methods.shared_draws import SharedDraws
+from cam_utils.methods.smoothing import reading
 from cam_utils.networks import models
 from workflow.studies.smoothed_curves import curves
-from workflow.studies.smoothed_methods import PLAIN, June, plain_mean
 
-CHEAP = {"grad-cam": "grad-cam", "grad-cam++": "grad-cam++", PLAIN: plain_mean}
+PLAIN = "plain mean"  # what SS-CAM's printed map is by the chapter's derivation
+CHEAP = {"grad-cam": "grad-cam", "grad-cam++": "grad-cam++", PLAIN: mean_activation}
 DRAWS = 10  # of every reading; the authors' library of August has 35
 MOSAICS = 60
 HOW = {"activation": "softmax", "upsample_first": True, "batch_size": 1, "pictures": True}
@@ -45,7 +48,7 @@ HOW = {"activation": "softmax", "upsample_first": True, "batch_size": 1, "pictur
 
 def readings(seed: int) -> dict[str, registry.Method]:
     """Return the readings of SS-CAM by name; the two of June 2020 share their forwards."""
-    june = June(DRAWS, seed)
+    june = SharedDraws(reading("authors-2020-06", draws=DRAWS, seed=seed))
     return {
         "printed": registry.method("ss-cam", draws=DRAWS, seed=seed),
         "authors-2020-06": partial(june, reduce="max"),
