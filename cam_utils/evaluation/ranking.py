@@ -195,7 +195,8 @@ def agreement(
     compared on pairs of images with several labels.
     over: what a resample draws anew, "images", "methods", or "both", each on its own. Methods that resemble each
     other are drawn as if they did not, so that even "both" is somewhat narrow.
-    average: of a method's mean, "macro" over classes or "micro" over pairs (:func:`results.resample`).
+    average: of a method's mean, "macro" over classes or "micro" over pairs, as in
+    :func:`cam_utils.evaluation.results.resample`.
     """
     rows = []
     for score in scores:

@@ -49,7 +49,8 @@ def test_no_label_of_a_run_page_is_one_of_the_chapters(chapter, tmp_path):
 
     def labels(book):
         figures = {c.metadata.get("mystnb", {}).get("figure", {}).get("name") for c in book.cells}
-        return (figures - {None}) | set(re.findall(r"(?m)^\((.+)\)=$", texts(book)))
+        equations = re.findall(r"(?m)\$\$[ \t]*\(([^)\s]+)\)[ \t]*$", texts(book))
+        return (figures - {None}) | set(re.findall(r"(?m)^\((.+)\)=$", texts(book))) | set(equations)
 
     assert len(labels(page)) == len(labels(stored)) - 1, "all but that of the findings"
     assert not labels(page) & labels(stored)
