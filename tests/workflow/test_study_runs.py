@@ -172,16 +172,13 @@ def smoothed_run(root, name="smoothed-imagenet-squeezenet1_0", text="squeezenet1
     ]  # fmt: skip
     for table in ("images", "mosaics"):
         pd.DataFrame(rows).to_parquet(folder / f"{table}.parquet")
-    means(pd.DataFrame(rows), text).to_csv(folder / "means.csv", index=False)
+    found = smoothed_photographs.means({"images": pd.DataFrame(rows)}, text)
+    found.to_csv(folder / "means.csv", index=False)
     (folder / "facts.json").write_text(json.dumps({"top1": 0.7, "weights": "0" * 16}))
     given = {"dataset": "imagenet", "network": text, "seed": 0, "draws": 10, "limit": None}
     record = {"chapter": "smoothed_photographs", "parameters": given | changed, "dataset": "0" * 16, "wall_s": 1.0}
     (folder / "run.json").write_text(json.dumps(record))
     return folder
-
-
-def means(images, network):
-    return smoothed_photographs.means({"images": images}, network)
 
 
 def test_runs_of_ss_cam_on_photographs_answer_its_claims_on_its_chapters_page(tmp_path):
