@@ -1,11 +1,13 @@
 """Verdicts on the study of photographs: several seeds, rare classes, Score-CAM on some images, controls."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cam_utils import claims
-from cam_utils.claims import minmax, photographs
+from cam_utils.claims import effects, minmax, photographs
 from cam_utils.claims.evidence import row
 from cam_utils.evaluation import bootstrap, facts
 from cam_utils.files import DATA
@@ -185,6 +187,15 @@ def test_the_committed_ledger_has_one_seed_a_row_and_the_verdicts_of_its_interva
     assert ledger[["n_seeds", "seed_low", "seed_high"]].isna().all(axis=None)
     tested = ledger[ledger["low"].notna() & (ledger["n_images"] >= bootstrap.FEWEST_IMAGES)]
     assert len(tested) > 100
-    for each in tested.itertuples():
+    by_test = tested["chapter"] == "ss_cam"  # whose differences are decided by their p, and 20 images
+    for each in tested[~by_test].itertuples():
         low, high = each.low - each.margin, each.high - each.margin
         assert bootstrap.verdict(low, high, int(each.wanted)) == each.verdict, each
+    assert by_test.sum() > 50 and set(tested[by_test]["verdict"]) == {"holds", "fails", "undecided"}
+    for each in tested[by_test].itertuples():
+        p = float(re.match(r"p [<=] ([\d.]+)", each.reason)[1])
+        sure = each.n_images >= effects.FEWEST and p < effects.ALPHA and "less than" not in each.reason
+        side = "holds" if each.value * each.wanted > 0 else "fails"
+        assert each.verdict == (side if sure else "undecided"), each
+        least = 0.05 if each.unit == "correlation" else 1.0
+        assert not sure or abs(each.value) >= least, each
