@@ -1,12 +1,15 @@
-# Everything runs in .venv, made on first use from the pinned versions of requirements.lock.
+# Everything runs in .venv, made on first use from the pinned versions of requirements.lock, checked by their hashes.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+TOOLS := _build/tools/bin
+PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST_FLAGS ?=
 GRID ?= workflow/grids/default.yaml
 PROFILE ?= local
 .DEFAULT_GOAL := help
-.PHONY: book single pdf runs test test-cluster lint notebooks lab checkpoints study bench clean help
+.PHONY: book single pdf runs test test-cluster test-faults lint notebooks lab checkpoints study bench \
+	lock audit licences clean help
 
 book: $(STAMP)  ## execute the chapters that changed and build the site in _build/html
 	@$(BIN)/python -m workflow.batch workflow/grids/default.yaml
@@ -27,6 +30,9 @@ test: $(STAMP) lint  ## lint, the chapters that changed, unit tests, doctests, b
 
 test-cluster: $(STAMP)  ## run grids on a pretended SLURM of two nodes, on this machine (needs root, Debian)
 	bash tests/cluster/slurm.sh
+
+test-faults: $(STAMP)  ## the long fault suite, 20 minutes: kills, pairs of processes, damaged files (data/results)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -52,6 +58,18 @@ bench: $(STAMP)  ## measure speed and memory against the limit and against other
 	$(BIN)/python benchmarks/frozen.py
 	$(BIN)/python benchmarks/engine.py
 
+lock: $(TOOLS)  ## write requirements.lock anew, with the hashes of all platforms: FLAGS=--upgrade for new versions
+	printf 'setuptools>=77\nwheel\n' | $(TOOLS)/uv pip compile pyproject.toml - --quiet \
+		--extra book --extra batch --extra test --universal --python-version 3.11.5 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements.lock $(FLAGS)
+
+audit: $(TOOLS)  ## ask the public lists of vulnerabilities about every pinned version
+	$(TOOLS)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
+licences: $(STAMP) $(TOOLS)  ## list what is installed with versions and licences, in _build/licences.md
+	$(TOOLS)/pip-licenses --python $(BIN)/python --format markdown --order license --with-urls \
+		--output-file _build/licences.md
+
 clean:  ## remove what was built; .venv and data/cache stay
 	rm -rf _build .pytest_cache .ruff_cache
 
@@ -61,7 +79,15 @@ help:  ## list the targets
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing requirements.lock into .venv (the first time takes minutes)"
+	@# Two packages come as sources: what builds them, and this project, is checked by its hash as well.
+	@sed -En '/^(setuptools|wheel)==/,/[^\]$$/p' requirements.lock > .venv/builders.txt
+	@$(BIN)/python $(PIP) --require-hashes -r .venv/builders.txt
 	@# --no-compile: a module is compiled when it is first imported, most never are
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python $(PIP) --no-compile --require-hashes --no-build-isolation -r requirements.lock
+	@$(BIN)/python $(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
+
+# Not in .venv: nothing of the book needs them.
+$(TOOLS):
+	@$(PYTHON) -m venv _build/tools
+	@$(TOOLS)/python $(PIP) uv==0.13.9 pip-audit==2.10.1 pip-licenses==5.5.5
