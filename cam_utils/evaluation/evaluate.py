@@ -1,9 +1,10 @@
 """From a dataset to the pairs table: every explained (image, label) pair with all its scores and metrics."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -18,6 +19,7 @@ from cam_utils.evaluation.store import measured
 from cam_utils.files import fingerprint
 from cam_utils.methods.query import Query, rectified
 from cam_utils.methods.registry import OF_LABEL_ALONE, Method, described, resolved
+from cam_utils.methods.repeats import distinct
 from cam_utils.methods.scorecam import Score, batched_scores, masked, moved
 from cam_utils.names import check_known
 from cam_utils.networks.capture import capture
@@ -26,6 +28,7 @@ from cam_utils.networks.predictions import ACTIVATIONS, predicted, scoring
 from cam_utils.pairs import Pairs, pairs_of
 
 EXPLAINED = ("both", "predicted", "annotated")
+HELD = 2**26  # numbers of masks whose forwards are made together: a quarter of a gigabyte
 
 
 def evaluate(
@@ -127,21 +130,50 @@ def evaluate_batch(
     once, inverse = _unique(pairs)
     query_once = query.about(once)
     every = torch.arange(len(pairs), device=p.device)
-    tables = []
-    for name, method in methods.items():
-        # Where a map does not depend on the set C_x, a pair that stands in both sets is scored once.
+
+    def masks_of(name: str, method: Method) -> Shown:
+        # Where a map does not depend on the set C_x, a pair that stands in both sets has one map.
         asked, back = (query_once, inverse) if name in OF_LABEL_ALONE else (query, every)
         raw = rectified(method(asked), name, asked.pairs)
-        masks = maps.masks(raw, x.shape[-2:], upsample_first=upsample_first)
-        kept, cut = (each[back] for each in masked_scores(score, x, masks, asked.pairs, chunk))
-        values = score_metrics(p[pairs.image], kept, cut, pairs.label, sets)
+        return Shown(name, maps.masks(raw, x.shape[-2:], upsample_first=upsample_first), asked.pairs, back)
+
+    def table(one: Shown, kept: Tensor, cut: Tensor) -> pd.DataFrame:
+        values = score_metrics(p[pairs.image], kept[one.back], cut[one.back], pairs.label, sets)
         if pictures:
-            alone = picture_metrics(model, captured.logits.detach(), masks, asked.pairs, chunk=chunk)
-            values |= {key: value[back] for key, value in alone.items()}
-        values |= {key: value[back] for key, value in pixel_metrics(masks, asked.pairs, batch).items()}
+            alone = picture_metrics(model, captured.logits.detach(), one.masks, one.pairs, chunk=chunk)
+            values |= {key: value[one.back] for key, value in alone.items()}
+        values |= {key: value[one.back] for key, value in pixel_metrics(one.masks, one.pairs, batch).items()}
         columns = {k: (v if v.dtype == torch.bool else v.double()).cpu().numpy() for k, v in values.items()}
-        tables.append(pd.DataFrame({**facts, "method": name, **columns}))
+        return pd.DataFrame({**facts, "method": one.name, **columns})
+
+    tables = []
+    for together in _groups((masks_of(*each) for each in methods.items()), HELD):
+        image = torch.cat([one.pairs.image for one in together])
+        kept, cut = masked_scores(score, x, torch.cat([one.masks for one in together]), image, chunk)
+        sizes = [len(one.pairs) for one in together]
+        tables += [table(*each) for each in zip(together, kept.split(sizes), cut.split(sizes), strict=True)]
     return pd.concat(tables, ignore_index=True)
+
+
+class Shown(NamedTuple):
+    """A method's masks [Q, h, w] of the pairs that it was asked about, and which of them every pair has [P]."""
+
+    name: str
+    masks: Tensor
+    pairs: Pairs
+    back: Tensor
+
+
+def _groups(each: Iterable[Shown], most: int) -> Iterator[list[Shown]]:
+    """Yield the methods in groups whose masks have `most` numbers or a little more, at least one in each."""
+    group: list[Shown] = []
+    for one in each:
+        group.append(one)
+        if sum(held.masks.numel() for held in group) >= most:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _explained(present: Mapping[str, Tensor], explained: str) -> tuple[Pairs, Tensor, dict[str, Tensor]]:
@@ -172,16 +204,23 @@ def _unique(pairs: Pairs) -> tuple[Pairs, Tensor]:
     return Pairs(distinct[:, 0], distinct[:, 1], distinct[:, 0]), inverse
 
 
-def masked_scores(score: Score, x: Tensor, masks: Tensor, pairs: Pairs, chunk: int | None) -> tuple[Tensor, Tensor]:
-    """Return p of the masked images and of their complements, [P, L] each: two forwards per pair."""
+def masked_scores(
+    score: Score, x: Tensor, masks: Tensor, image: Tensor, chunk: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return p of the images x[image] under their masks [P, h, w] and under the complements, [P, L] each.
+
+    That takes two forwards for every mask that is not one of its image's already: MinMax-CAM of a label that stands
+    alone is CAM, whose scores then serve both.
+    """
+    first, which = distinct(image, masks)
 
     def made(index: Tensor) -> Tensor:
-        pair, kept = moved(index % len(pairs), x), moved(index < len(pairs), x)
-        mask = torch.where(kept[:, None, None], masks[pair], 1 - masks[pair])
-        return masked(x, pairs.image[pair], mask)
+        row, kept = first[moved(index % len(first), x)], moved(index < len(first), x)
+        mask = torch.where(kept[:, None, None], masks[row], 1 - masks[row])
+        return masked(x, image[row], mask)
 
-    both = torch.cat([out for _, out in batched_scores(score, made, 2 * len(pairs), like=x, chunk=chunk)])
-    return both[: len(pairs)], both[len(pairs) :]
+    both = torch.cat([out for _, out in batched_scores(score, made, 2 * len(first), like=x, chunk=chunk)])
+    return both[: len(first)][which], both[len(first) :][which]
 
 
 def score_metrics(p: Tensor, kept: Tensor, cut: Tensor, label: Tensor, sets: Tensor) -> dict[str, Tensor]:

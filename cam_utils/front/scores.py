@@ -118,7 +118,7 @@ def _scored(question: Question, name: str, method: Method, source: Source) -> pd
     """Return the rows of one method for the pairs of one batch."""
     query, pairs, p = question.queries[0], question.pairs, question.probabilities
     masks = question.answer(method)
-    kept, cut = masked_scores(query.score, query.images, masks, pairs, query.chunk)
+    kept, cut = masked_scores(query.score, query.images, masks, pairs.image, query.chunk)
     sets = torch.zeros_like(p, dtype=torch.bool)
     sets[pairs.image, pairs.label] = True
     values = score_metrics(p[pairs.image], kept, cut, pairs.label, sets[pairs.image])

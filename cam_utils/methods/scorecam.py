@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cam_utils import maps
+from cam_utils.methods.repeats import distinct
 from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.pairs import Pairs
 
@@ -90,26 +91,37 @@ def channel_scores(
 
     Masks are upsampled and forwarded `chunk` at a time (:func:`batched_scores`) across the images of the batch, so
     the extra memory is that of one chunk, whatever the number of channels. A channel that is zero everywhere adds
-    nothing to any map: it is not forwarded and scores 0.
+    nothing to any map: it is not forwarded and scores 0. Channels that show the same mask, such as those that are
+    alive at one and the same pixel alone, are scored by one forward (:func:`shown`).
 
     Raises ValueError if `chunk` is below 1.
     """
-    image, channel = activations.flatten(2).abs().amax(-1).nonzero(as_tuple=True)  # the live channels
+    image, channel, first, which = shown(activations)
 
     def made(index: Tensor) -> Tensor:
-        index = moved(index, images)
+        index = first[moved(index, images)]
         i, k = image[index], channel[index]
         return masked(images, i, maps.normalise(maps.upsample(activations[i, k], images.shape[-2:])))
 
-    scores = None
-    for index, out in batched_scores(score, made, len(image), like=images, chunk=chunk):
-        index = moved(index, images)
-        if scores is None:
-            scores = out.new_zeros(*activations.shape[:2], out.shape[1])
-        scores[image[index], channel[index]] = out
-    if scores is None:  # every channel of every image is dead: no map has anything to weigh
-        scores = torch.zeros_like(score(images))[:, None].repeat(1, activations.shape[1], 1)
+    parts = [out for _, out in batched_scores(score, made, len(first), like=images, chunk=chunk)]
+    if not parts:  # every channel of every image is dead: no map has anything to weigh
+        return torch.zeros_like(score(images))[:, None].repeat(1, activations.shape[1], 1)
+    found = torch.cat(parts)
+    scores = found.new_zeros(*activations.shape[:2], found.shape[1])
+    scores[image, channel] = found[which]
     return scores
+
+
+def shown(activations: Float[Tensor, "batch channels height width"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the image and channel of every live channel, which of these have masks of their own, and whose mask
+    each of them has: `len(first)` forwards are what Score-CAM cannot do without.
+
+    >>> A = torch.tensor([[[[0.0, 1.0]], [[0.0, 3.0]], [[0.0, 0.0]], [[2.0, 1.0]]]])  # the first two: one mask
+    >>> [each.tolist() for each in shown(A)[1:]]
+    [[0, 1, 3], [0, 2], [0, 0, 1]]
+    """
+    image, channel = activations.flatten(2).abs().amax(-1).nonzero(as_tuple=True)
+    return image, channel, *distinct(image, maps.normalise(activations[image, channel]))
 
 
 def score_cam(
