@@ -1,8 +1,13 @@
 """Where files lie, and how they are written, locked and told apart; without torch."""
 
+import errno
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +25,9 @@ NUMBERS = ("pairs.py", "maps.py", "data", "networks", "representative", "methods
 # Of the evaluation: they read what it stores.
 READERS = ("bootstrap.py", "facts.py", "paired_tests.py", "ranking.py", "results.py", "sanity_rule.py")
 PARTIAL = ".partial"  # ends the names of files that are being written
+DAY = 24 * 3600  # seconds: no file is written for so long
+_UNFINISHED = re.compile(rf"\..+?(?:\.([0-9a-f]{{6}})-(\d+))?\.[0-9a-f]{{12}}{re.escape(PARTIAL)}", re.DOTALL)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # why a disk takes no more
 
 
 def cache() -> Path:
@@ -49,6 +57,9 @@ def data_file(*parts: str) -> Path:
 def written(path: str | Path) -> Iterator[Path]:
     """Give a name of this writer alone to write to; it becomes `path`, whole, when the block ends without an error.
 
+    What stood there stays until then, and also survives a crash of the machine. Raises OSError naming `path`, and
+    how much room there is, where the disk takes no more.
+
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "a" / "b.txt"
     >>> with written(file) as partial:
@@ -58,14 +69,65 @@ def written(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+    short = path.name.encode()[:180].decode(errors="ignore")  # a file system takes names of 255 bytes
+    partial = path.with_name(f".{short}.{_writer()}.{uuid.uuid4().hex[:12]}{PARTIAL}")
     try:
         yield partial
-        with partial.open("rb") as file:  # a crash of the machine must not leave the name without the content
-            os.fsync(file.fileno())
+        _synced(partial)  # a crash of the machine must not leave the name without the content
         partial.replace(path)
+        if os.name == "posix":
+            _synced(path.parent)  # nor a folder without the name
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__  # torch.save hides what happened
+        if not isinstance(reason, OSError) or reason.errno not in FULL:
+            raise
+        free = shutil.disk_usage(path.parent).free >> 20
+        told = f"{path} cannot be written, there are {free} MiB left on the disk: {os.strerror(reason.errno)}"
+        raise OSError(reason.errno, told) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _synced(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _writer() -> str:
+    """Return a name of this process on this machine."""
+    return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}-{os.getpid()}"
+
+
+def clear_abandoned(folder: str | Path) -> None:
+    """Delete what killed processes were writing at or under the folder; what is being written stays.
+
+    On this machine a writer is gone if its process is, and everywhere after a day.
+    """
+    machine = _writer().split("-")[0]
+    for file in Path(folder).rglob(f".*{PARTIAL}"):
+        if not (known := _UNFINISHED.fullmatch(file.name)):
+            continue
+        try:
+            gone = time.time() - file.stat().st_mtime > DAY
+            if gone or (known[1] == machine and not _runs(int(known[2]))):
+                file.unlink()
+        except FileNotFoundError:  # whole by now
+            continue
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 @contextmanager
@@ -107,9 +169,21 @@ def files_digest(paths: Iterable[str | Path], root: str | Path) -> str:
 
 
 def code_fingerprint(package: Path = PACKAGE) -> str:
-    """Return a digest of the modules that determine numbers: rows of other code are never taken for ours."""
+    """Return a digest of the modules that determine numbers: rows of other code are never taken for ours.
+
+    Where they were edited since this process started, the numbers of this process are those of neither text: then
+    it is a digest of both.
+    """
+    now = _code(package)
+    return now if package != PACKAGE or now == _CODE else fingerprint("edited", _CODE, now)
+
+
+def _code(package: Path) -> str:
     found = []
     for path in (package / name for name in NUMBERS):
         found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     kept = [path for path in found if not (path.parent.name == "evaluation" and path.name in READERS)]
     return files_digest(kept, package)[:16]
+
+
+_CODE = _code(PACKAGE)  # when this process started

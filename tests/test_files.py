@@ -1,5 +1,6 @@
 """Paths, writing whole files, locks, and what stored numbers depend on."""
 
+import errno
 import os
 import shutil
 import signal
@@ -63,6 +64,82 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         two.write_text("two")
     assert file.read_text() == "one"  # of the writer that ended last
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_of_the_longest_name_can_be_written(tmp_path):
+    file = tmp_path / ("ä" * 125 + ".json")
+    with files.written(file) as partial:
+        partial.write_text("{}")
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+WRITE = """
+import sys, time
+from cam_utils.files import written
+with written(sys.argv[1]) as partial:
+    partial.write_text('half')
+    print('writing', flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_killed_writers_left_goes_and_what_is_being_written_stays(tmp_path):
+    file, other = tmp_path / "a.b.txt", tmp_path / ".notes.partial"
+    other.write_text("no file of ours")
+    os.utime(other, (1, 1))
+    old = tmp_path / f".c.txt.{'0' * 12}.partial"  # of another machine, or of a version before
+    old.write_text("half")
+    writer = subprocess.Popen([sys.executable, "-c", WRITE, str(file)], stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"writing\n"
+    with files.written(file) as partial:
+        partial.write_text("whole")
+        files.clear_abandoned(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 4
+        writer.kill()
+        writer.communicate()
+        os.utime(old, (1, 1))
+        files.clear_abandoned(tmp_path.parent)
+        assert set(tmp_path.iterdir()) == {partial, other}
+    assert file.read_text() == "whole"
+
+
+def test_a_full_disk_is_said_with_the_file_and_what_stood_there_stays(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with (
+        pytest.raises(
+            OSError, match=r"a\.txt cannot be written, there are \d+ MiB left on the disk: No space"
+        ) as told,
+        files.written(file) as partial,
+    ):
+        partial.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.errno == errno.ENOSPC
+    assert file.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    with pytest.raises(FileNotFoundError, match=r"No such file.*other\.txt"), files.written(file):
+        (tmp_path / "other.txt").read_text()  # no fault of the disk
+
+
+def test_content_and_name_are_on_the_disk_before_and_after_the_file_appears(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def noted(number):
+        synced.append(((tmp_path / "a.txt").exists(), os.path.isdir(f"/proc/self/fd/{number}")))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with files.written(tmp_path / "a.txt") as partial:
+        partial.write_text("all")
+    assert synced == [(False, False), (True, True)]
+
+
+def test_numbers_of_code_that_was_edited_since_the_start_are_nobodys(monkeypatch):
+    before = files.code_fingerprint()
+    monkeypatch.setattr(files, "_CODE", "what this process runs")
+    mixed = files.code_fingerprint()
+    assert mixed != before
+    monkeypatch.setattr(files, "_CODE", "another text")
+    assert files.code_fingerprint() not in (mixed, before)
 
 
 HOLD = """

@@ -1,15 +1,32 @@
-"""Rows measured batch by batch over a dataset, kept in parts: killed at any moment, a later call goes on."""
+"""Rows measured batch by batch over a dataset, kept in parts: killed at any moment, a later call goes on.
 
+Any number of processes may work on one evaluation: whatever they read and write is whole, and each ends with the
+same table. Parts and tables are sealed: each holds the SHA-256 of all its other bytes, and which part of which
+evaluation it is. What does not fit its seal is set aside, and made again.
+"""
+
+import hashlib
+import io
 import json
+import re
+import uuid
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from cam_utils import data
-from cam_utils.files import PARTIAL, code_fingerprint, fingerprint, written
+from cam_utils.files import clear_abandoned, code_fingerprint, fingerprint, written
+
+SEAL = "cam_utils.seal"  # the key in the file's metadata
+TRIES = 4  # how often parts are made before the disk is blamed
+_BLANK = "0" * 64
+_SEALED = re.compile(rb'\{"of": "([^"\\]*)", "sha256": "([0-9a-f]{64})"\}')
 
 
 def measured(
@@ -32,7 +49,8 @@ def measured(
     one folder never mix: parts, and when all are there `pairs.parquet`. None: in memory.
     shard (i, n): of n processes that share `folder`, this one does every n-th batch from i on and returns its rows.
 
-    Raises ValueError for a shard that is none, or without a folder.
+    A damaged part is named in a warning and made again. Raises ValueError for a shard that is none, or without a
+    folder.
     """
     first, of = shard
     if not 0 <= first < of or (of > 1 and folder is None):
@@ -40,19 +58,23 @@ def measured(
     batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
     plan = {"dataset": dataset.fingerprint(), **plan, "batch_size": batch_size}
     store = Store(folder, plan, len(batches))
-    todo = [i for i in store.missing() if i % of == first]
+    own = range(first, len(batches), of)
     # One sample at a time, since a worker that makes a whole batch has nothing to hand out until it is done.
     ahead = {"num_workers": workers, "prefetch_factor": batch_size} if workers else {}
-    samples = iter(DataLoader(Subset(dataset, [index for i in todo for index in batches[i]]), None, **ahead))
-    for i in tqdm(todo, desc=f"{desc} {dataset.name}", **({} if progress else {"disable": True})):
-        rows = measure(data.collate([next(samples) for _ in batches[i]]))
-        if len(rows):
-            rows["image_index"] += batches[i].start
-        store.write(i, rows)
-    if of == 1:
-        return store.finish()
-    rows = store.rows(range(first, len(batches), of))
-    return rows[rows["image_index"] // batch_size % of == first] if len(rows) else rows
+    for _ in range(TRIES):
+        rows = store.finish() if of == 1 else store.rows(own)
+        if rows is not None:
+            break
+        todo = [i for i in store.missing() if i % of == first]
+        samples = iter(DataLoader(Subset(dataset, [index for i in todo for index in batches[i]]), None, **ahead))
+        for i in tqdm(todo, desc=f"{desc} {dataset.name}", **({} if progress else {"disable": True})):
+            made = measure(data.collate([next(samples) for _ in batches[i]]))
+            if len(made):
+                made["image_index"] += batches[i].start
+            store.write(i, made)
+    else:
+        raise OSError(f"the parts in {store.folder} are damaged again whenever they are made: is its disk sound?")
+    return rows[rows["image_index"] // batch_size % of == first] if of > 1 and len(rows) else rows
 
 
 class Store:
@@ -62,51 +84,115 @@ class Store:
         self.parts = parts
         self.memory: dict[int, pd.DataFrame] = {}
         plan = {**plan, "code": code_fingerprint(), "parts": parts}
-        self.folder = None if folder is None else Path(folder) / fingerprint(plan)
-        if self.folder is not None and not (self.folder / "plan.json").exists():
-            with written(self.folder / "plan.json") as partial:  # for a reader: the folder's name says it all
-                partial.write_text(json.dumps(plan, indent=1))
+        self.name = fingerprint(plan)
+        self.folder = None if folder is None else Path(folder) / self.name
+        if self.folder is not None:  # for a reader: the folder's name says it all
+            told, file = json.dumps(plan, indent=1), self.folder / "plan.json"
+            if not file.is_file() or file.read_bytes() != told.encode():
+                with written(file) as partial:
+                    partial.write_text(told)
 
     def missing(self) -> list[int]:
-        """Return the numbers of the parts that are still to be made."""
+        """Return the numbers of the parts that are still to be made; a part that is damaged is set aside."""
         if self.folder is None:
             return [i for i in range(self.parts) if i not in self.memory]
-        return [] if self._table().exists() else [i for i in range(self.parts) if not self._part(i).exists()]
+        found = [i for i in range(self.parts) if self._read(self._part(i), str(i)) is None]
+        # Only now: whoever has finished the table has deleted the parts after it.
+        return [] if self._stored() is not None else found
 
     def write(self, number: int, rows: pd.DataFrame) -> None:
         """Store one part, whole or not at all."""
         if self.folder is None:
             self.memory[number] = rows
-            return
-        with written(self._part(number)) as partial:
-            rows.to_parquet(partial)
+        else:
+            self._write(self._part(number), rows, str(number))
 
-    def rows(self, numbers: range) -> pd.DataFrame:
-        """Return the rows of these parts, all of which must be there, in order.
+    def rows(self, numbers: range) -> pd.DataFrame | None:
+        """Return the rows of these parts in order, None if not all are there.
 
         Of a finished table the parts are gone: all of its rows are returned.
         """
-        if self.folder is not None and self._table().exists():
-            return pd.read_parquet(self._table())
-        parts = [self.memory[i] if self.folder is None else pd.read_parquet(self._part(i)) for i in numbers]
-        filled = [part for part in parts if len(part)]
-        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+        if (table := self._stored()) is not None:
+            return table
+        parts = []
+        for i in numbers:
+            part = self.memory.get(i) if self.folder is None else self._read(self._part(i), str(i))
+            if part is None:
+                return self._stored()  # another process may have finished, and deleted the parts
+            parts += [part] if len(part) else []
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
-    def finish(self) -> pd.DataFrame:
-        """Return all parts as one table, in order; with a folder it is `pairs.parquet` there."""
-        if self.folder is None or self._table().exists():
-            return self.rows(range(self.parts))
+    def finish(self) -> pd.DataFrame | None:
+        """Return all parts as one table, in order, None if not all are there; with a folder as `pairs.parquet`."""
         table = self.rows(range(self.parts))
-        with written(self._table()) as partial:
-            table.to_parquet(partial)
+        if table is None or self.folder is None:
+            return table
+        if not self._table().exists():
+            self._write(self._table(), table, "all")
+            if (table := self._stored()) is None:
+                return None
         for i in range(self.parts):
             self._part(i).unlink(missing_ok=True)
-        for left in self.folder.rglob(f".*{PARTIAL}"):  # of processes that were killed
-            left.unlink(missing_ok=True)
-        return pd.read_parquet(self._table())
+        clear_abandoned(self.folder)
+        return table
 
     def _table(self) -> Path:
         return self.folder / "pairs.parquet"
 
     def _part(self, number: int) -> Path:
         return self.folder / "parts" / f"{number:06d}.parquet"
+
+    def _stored(self) -> pd.DataFrame | None:
+        return None if self.folder is None else self._read(self._table(), "all")
+
+    def _write(self, file: Path, rows: pd.DataFrame, what: str) -> None:
+        with written(file) as partial:
+            partial.write_bytes(sealed(rows, f"{self.name} {what}"))
+
+    def _read(self, file: Path, what: str) -> pd.DataFrame | None:
+        """Return what a file holds, None without it; one that is damaged, or of something else, is set aside."""
+        try:
+            return unsealed(file.read_bytes(), f"{self.name} {what}")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            aside = self.folder / "damaged" / f"{file.stem}.{uuid.uuid4().hex[:12]}{file.suffix}"
+            aside.parent.mkdir(exist_ok=True)
+            try:
+                file.rename(aside)
+            except FileNotFoundError:  # by another process
+                return None
+            told = (
+                f"{file} {error}: it is set aside as {aside.relative_to(self.folder)}, and its rows are made again"
+            )
+            warnings.warn(told, stacklevel=2)
+            return None
+
+
+def sealed(rows: pd.DataFrame, of: str) -> bytes:
+    """Return a Parquet file of the rows that holds what it is `of`, and the SHA-256 of its other bytes.
+
+    >>> unsealed(sealed(pd.DataFrame({"a": [1, 2]}), "x"), "x")["a"].tolist()
+    [1, 2]
+    """
+    table, out = pa.Table.from_pandas(rows), io.BytesIO()
+    note = json.dumps({"of": of, "sha256": _BLANK})
+    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL: note}), out)
+    content = out.getvalue()
+    at = content.rindex(note.encode()) + len(note) - 2 - len(_BLANK)
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return content[:at] + digest + content[at + len(digest) :]
+
+
+def unsealed(content: bytes, of: str) -> pd.DataFrame:
+    """Return the rows of a file that :func:`sealed` made; raises ValueError, a sentence's end, for any other."""
+    found = list(_SEALED.finditer(content))
+    if not found:
+        raise ValueError("is damaged, or was changed: it has no seal")
+    start, end = found[-1].span(2)
+    blank = content[:start] + _BLANK.encode() + content[end:]
+    if hashlib.sha256(blank).hexdigest().encode() != found[-1][2]:
+        raise ValueError("is damaged, or was changed: it does not fit its seal")
+    if found[-1][1].decode() != of:
+        raise ValueError(f"is not what its name says: it is {found[-1][1].decode()}, expected {of}")
+    return pd.read_parquet(io.BytesIO(content))
