@@ -110,7 +110,7 @@ def cams(b: Bench) -> Calls:
 
 
 def score_cam(b: Bench, chunks: tuple[int, ...] = CHUNKS) -> Calls:
-    """Score-CAM of all labels of every image; the limit is as many forwards as live channels show different masks."""
+    """Score-CAM of all labels of every image; the limit: a forward for every mask that live channels show."""
     activations = capture(b.net, b.images, b.layer).activations.detach()
     *_, first, _ = scorecam.shown(activations)
     labels = [b.labels] * len(b.images)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cam_utils.files import fingerprint
-from cam_utils.methods import cams, scorecam, smoothing, sscam
+from cam_utils.methods import cams, fewer_forwards, scorecam, smoothing, sscam
 from cam_utils.methods.closed_forms import without_backward
 from cam_utils.methods.query import Query
 from cam_utils.methods.representative_cam import representative_cam
@@ -48,10 +48,23 @@ def _of_gradients(form: Callable) -> Method:
 
 
 @torch.no_grad()
-def score_cam(query: Query) -> Tensor:
-    """Return :func:`cam_utils.methods.scorecam.score_cam` of the query's pairs."""
-    place = (query.images, query.activations, query.pairs, query.score)
-    return scorecam.score_cam(*place, chunk=query.chunk, relu=query.relu)
+def score_cam(query: Query, *, channels: int | None = None, clusters: int | None = None, seed: int = 0) -> Tensor:
+    """Return :func:`cam_utils.methods.scorecam.score_cam` of the query's pairs.
+
+    channels, clusters: approximations with at most so many forwards per image, off by default
+    (:mod:`cam_utils.methods.fewer_forwards`); `seed` is of the clusters. Raises ValueError for both at once, and
+    for what is no whole number from 1.
+    """
+    if channels is not None and clusters is not None:
+        raise ValueError(f"expected channels or clusters, got both: {channels} and {clusters}")
+    activations = query.activations
+    if channels is not None:
+        activations = fewer_forwards.strongest(activations, channels)
+    elif clusters is not None:
+        activations = fewer_forwards.clustered(activations, clusters, seed)
+    return scorecam.score_cam(
+        query.images, activations, query.pairs, query.score, chunk=query.chunk, relu=query.relu
+    )
 
 
 def ss_cam(query: Query, *, reading: str = "printed", **options: object) -> Tensor:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cam_utils import plots
 from cam_utils.evaluation import bootstrap
-from workflow.site import escape
+from workflow.site import escape, fewer_forwards_part
 
 LIBRARIES = ("pytorch-grad-cam", "torch-cam")
 NOUNS = {
@@ -58,6 +58,8 @@ def speed_part(source: Path) -> str:
     parts += _growth(growth) if growth else []
     parts += _precision(precision) if precision else []
     parts += _frozen(frozen) if frozen else []
+    if approximate := fewer_forwards_part.stored(stored):
+        parts.append(fewer_forwards_part.fewer_forwards_part(*approximate, source / "assets"))
     parts += _engine(engine) if engine else []
     gpu = [json.loads(path.read_text()) for path in sorted((stored / "gpu").glob("*.json"))]
     gpu = [record for record in gpu if record.get("command") == "python benchmarks/gpu.py"]
