@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cam_utils"
-GROUND = ("pairs", "maps", "names", "files")
+GROUND = ("pairs", "maps", "names", "files", "owned")
 FLOORS = (*GROUND, "data", "networks", "representative", "methods", "evaluation", "front", "claims")
 # Of notebooks: they may import anything, and floors take them only inside a function.
 BESIDE = ("runs", "plots", "charts", "parameters", "parameter_kinds", "parameter_rules")
