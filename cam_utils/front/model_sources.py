@@ -14,6 +14,7 @@ from cam_utils.front.model_files import split_name
 from cam_utils.front.model_inputs import Loaded, changed, described
 from cam_utils.names import check_known, library
 from cam_utils.networks import lite, models
+from cam_utils.networks.published import check_timm
 from cam_utils.networks.weight_files import form, read
 
 SUFFIXES = (
@@ -182,8 +183,10 @@ def from_timm(name: str, downloaded: bool, outputs: int | None, channels: int | 
     options |= {"in_chans": channels} if channels else {}
     if downloaded:
         timm.models.set_pretrained_check_hash(True)
-        if not timm.get_pretrained_cfg(name).has_weights:
+        published = timm.get_pretrained_cfg(name)
+        if not published.has_weights:
             raise ValueError(f"timm has no pretrained weights of {name}: pass the path of a state dict")
+        check_timm(published)
     try:
         net = timm.create_model(name, pretrained=downloaded, **options)
     except TypeError as error:
@@ -193,6 +196,8 @@ def from_timm(name: str, downloaded: bool, outputs: int | None, channels: int | 
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConnectionError(f"the weights of timm/{name} could not be downloaded ({reason})") from error
+    if downloaded:
+        check_timm(published)  # what came just now
     classes = models.imagenet_classes() if getattr(net, "num_classes", None) == 1000 else None
     found = described(net.eval(), classes)
     own = (getattr(net, "pretrained_cfg", None) or {}).get("input_size")  # the first layer may read no pixels

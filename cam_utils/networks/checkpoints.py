@@ -1,12 +1,9 @@
 """A network's tensors in a checkpoint, however they are wrapped in it, or one sentence on what does not fit."""
 
-import hashlib
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -14,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from cam_utils.networks import published
 from cam_utils.networks.weight_files import objects, read_with_strangers
 
 # Averages over the training; the words that name them stand alone or between underscores
@@ -194,36 +192,7 @@ def filled(builder: str, weights: str | Path | None) -> nn.Module:
     """
     net = torchvision.models.get_model(builder, weights=None)
     if weights == "imagenet":
-        fill(net, _published(builder), f"torchvision.models.{builder}")
+        fill(net, published.of_torchvision(builder), f"torchvision.models.{builder}")
     elif weights is not None:
         fill(net, weights, f"torchvision.models.{builder}")
     return net
-
-
-def wrong_digest(file: Path) -> str:
-    """Return what is wrong with a file whose name ends in the start of its SHA-256, nothing if that fits."""
-    expected = file.stem.rsplit("-", 1)[-1]
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    found = digest[: len(expected)]
-    return "" if found == expected else f"its SHA-256 begins with {found}, expected {expected}"
-
-
-def _published(builder: str) -> dict[str, Tensor]:
-    """Return the state dict of torchvision's IMAGENET1K_V1 weights, which end their names with a hash."""
-    found = torchvision.models.get_model_weights(builder)["IMAGENET1K_V1"]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / found.url.rsplit("/", 1)[-1]
-    if file.is_file() and (fault := wrong_digest(file)):  # torch checks a file only when it downloads it
-        raise ValueError(
-            f"{file} is not the file that torchvision publishes ({fault}): delete it, and it is downloaded again"
-        )
-    try:
-        return found.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
-    except OSError as error:  # URLError is one
-        raise ConnectionError(
-            f"the ImageNet weights of {builder} could not be downloaded ({error}); without a network pass "
-            f"weights=<path of a torchvision.models.{builder} state dict>, or weights=None for random ones"
-        ) from error
-    except (RuntimeError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"the ImageNet weights of {builder} that came are not torchvision's: {reason}") from error

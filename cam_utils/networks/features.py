@@ -1,5 +1,7 @@
 """Pooled features of a frozen network, computed once per dataset and kept on disk within a bound."""
 
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,7 +12,8 @@ from tqdm import tqdm
 from cam_utils import files
 from cam_utils.data.pixels import PixelsAndLabels
 from cam_utils.files import code_fingerprint, fingerprint
-from cam_utils.networks.models import Classifier, read
+from cam_utils.networks.models import Classifier
+from cam_utils.networks.weight_files import SEAL, content_digest, read, save
 
 BUDGET = 2 << 30  # bytes of all feature files together
 
@@ -32,8 +35,9 @@ def pooled_features(
 
     mirrored: of the images turned left to right.
 
-    The file's name is a digest of the network, the dataset and this package's code. After a new one is written,
-    those that were not used for longest are deleted until all fit in `budget` bytes.
+    The file's name is a digest of the network, the dataset and this package's code. One that is damaged, or was
+    changed since it was written, is named in a warning and made again. After a new one is written, those that were
+    not used for longest are deleted until all fit in `budget` bytes.
     """
     target = files.cache() / "features" if folder is None else Path(folder)
     key = fingerprint(
@@ -46,9 +50,8 @@ def pooled_features(
     )
     called = f"{dataset.name} {dataset.split}{', mirrored' if mirrored else ''}"
     path = target / f"{dataset.name}-{dataset.split}-{key}.pt"
-    if path.exists():
-        path.touch()  # the time of the last use
-        return read(path)["features"]
+    if (stored := _stored(path, len(dataset))) is not None:
+        return stored
     model = model.to(device).eval()
     loader = DataLoader(PixelsAndLabels(dataset, budget=0), batch_size, num_workers=workers)
     quiet = {} if progress else {"disable": True}  # unset, tqdm asks its environment variable
@@ -58,16 +61,36 @@ def pooled_features(
         x = (x.flip(-1) if mirrored else x).contiguous(memory_format=torch.channels_last)  # faster, as in evaluate
         found.append(model.features(x).mean((-2, -1)).cpu())
     features = torch.cat(found)
-    with files.written(path) as partial:
-        torch.save({"features": features}, partial)
+    save(path, {"features": features})
     _evict(target, budget, keep=path)
     return features
 
 
+def _stored(path: Path, images: int) -> Tensor | None:
+    """Return the features in a file, None without one that is as it was written."""
+    try:
+        saved = read(path)
+        path.touch()  # the time of the last use
+    except FileNotFoundError:  # deleted by another process, perhaps
+        return None
+    except (ValueError, IsADirectoryError) as error:
+        warnings.warn(f"{error}; these features are computed again", stacklevel=2)
+        return None
+    found = saved.get("features") if isinstance(saved, dict) else None
+    whole = isinstance(found, Tensor) and found.dim() == 2 and len(found) == images
+    if whole and saved.get(SEAL) == content_digest({"features": found}):
+        return found
+    warnings.warn(f"{path} was changed since it was written; its features are computed again", stacklevel=2)
+    return None
+
+
 def _evict(folder: Path, budget: int, keep: Path) -> None:
-    files = sorted(folder.glob("*.pt"), key=lambda file: file.stat().st_mtime)
-    total = sum(file.stat().st_size for file in files)
-    for file in files:
+    files = []
+    for file in folder.glob("*.pt"):
+        with suppress(FileNotFoundError):  # deleted by another process
+            files.append((file.stat().st_mtime, file.stat().st_size, file))
+    total = sum(size for _, size, _ in files)
+    for _, size, file in sorted(files):
         if total > budget and file != keep:
-            total -= file.stat().st_size
+            total -= size
             file.unlink(missing_ok=True)

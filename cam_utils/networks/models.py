@@ -4,6 +4,7 @@ Every classifier here ends in the form that CAM needs: the target activations A 
 `features`, g = GAP(A) [B, K], and the logits are S = g W^T + b with W [L, K]. ACoL alone has another form.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,13 +12,14 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from cam_utils.files import written
+from cam_utils.files import fingerprint
 from cam_utils.names import check_known
 from cam_utils.networks import lite
 from cam_utils.networks.baselines import CBAM, ACoL, Normalised, with_cbam, with_dense_pools
 from cam_utils.networks.checkpoints import fill, filled
 from cam_utils.networks.facts import NETWORKS
-from cam_utils.networks.weight_files import read
+from cam_utils.networks.weight_files import read_own as read
+from cam_utils.networks.weight_files import save
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of the RGB input in [0, 1]
 HALF = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # the digits network has no pretrained input convention
@@ -246,17 +248,20 @@ def _start(features: nn.Module, name: str, weights: str | Path | None) -> None:
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, *, name: str, head: str, classes, **facts) -> None:
-    """Write the model and what is needed to rebuild it; the file appears only when complete."""
+    """Write the model and what is needed to rebuild it, with a digest; the file appears only when complete.
+
+    Raises OSError naming the file where the disk takes no more.
+    """
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    with written(path) as partial:
-        torch.save({"name": name, "head": head, "classes": list(classes), "facts": facts, "state": state}, partial)
+    save(path, {"name": name, "head": head, "classes": list(classes), "facts": facts, "state": state})
 
 
-def load_checkpoint(path: str | Path, classes=None) -> Classifier | ACoL:
+def load_checkpoint(path: str | Path, classes=None, *, key: Mapping | None = None) -> Classifier | ACoL:
     """Return the model of a checkpoint of this book; with `classes`, refuse one that was trained for others.
 
+    key: refuse one that was trained by other settings than these, which stand in its facts.
     Raises ValueError for this, for another file and for one whose parts do not fit together; and as
-    :func:`cam_utils.networks.weight_files.read`.
+    :func:`cam_utils.networks.weight_files.read_own`.
     """
     saved = read(path)
     if not is_checkpoint(saved):
@@ -266,6 +271,9 @@ def load_checkpoint(path: str | Path, classes=None) -> Classifier | ACoL:
             f"{path} was trained for {len(saved['classes'])} classes ({', '.join(saved['classes'][:3])}, ...), "
             f"but the dataset has {len(classes)} ({', '.join(list(classes)[:3])}, ...)"
         )
+    own = saved["facts"].get("key") if isinstance(saved.get("facts"), dict) else None
+    if key is not None and own is not None and fingerprint(own) != fingerprint(dict(key)):
+        raise ValueError(f"{path} is the network of other settings than its name says")
     try:
         model = build(saved["name"], len(saved["classes"]), head=saved["head"])
     except ValueError as error:

@@ -15,9 +15,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
-from cam_utils.files import PARTIAL, code_fingerprint, fingerprint, written
+from cam_utils.files import clear_abandoned, code_fingerprint, fingerprint
 from cam_utils.networks.schedules import Stage, describe
-from cam_utils.networks.weight_files import read
+from cam_utils.networks.weight_files import read_own, save
 
 NAME = "state.pt"
 OWN = "cam_utils"  # the key of our part in Lightning's checkpoint
@@ -28,11 +28,10 @@ class WholeFiles(TorchCheckpointIO):
     """Lightning's checkpoints in files that appear only when complete, and in which nothing is executed."""
 
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
-        with written(path) as partial:
-            torch.save(checkpoint, partial)
+        save(path, checkpoint)
 
     def load_checkpoint(self, path: str | Path, *_args: object, **_options: object) -> dict:
-        return read(path)
+        return read_own(path)
 
 
 def identity(model: nn.Module, schedule: tuple[Stage, ...], seed: int, options: Mapping[str, object]) -> str:
@@ -59,7 +58,7 @@ def state_of(file: Path, training: str) -> dict | None:
     None, with a warning, for a file that is damaged or of another training, and without one if there is no file.
     """
     try:
-        state = read(file)
+        state = read_own(file)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -102,8 +101,7 @@ class Keeper(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            for left in self.file.parent.glob(f".{self.file.name}.*{PARTIAL}"):  # by a kill while writing
-                left.unlink(missing_ok=True)
+            clear_abandoned(self.file.parent)  # by a kill while writing
         if self._resumed:
             trainer.train_dataloader.generator.set_state(self._resumed["loader"])
             for name, library in _random(module.device).items():

@@ -3,16 +3,20 @@
 Classes and functions of other packages in a file are replaced by empty dictionaries.
 """
 
+import hashlib
 import re
 import threading
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from cam_utils.files import written
 
 # How files of other kinds begin, whatever they are called
 OTHERS = (
@@ -27,6 +31,7 @@ OTHERS = (
     (rb"\x80.(?!.{0,12}\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19)", "was written by pickle and not by torch.save"),
 )
 INFLATED = 100  # a ZIP archive that unpacks to so many times its size is none of torch.save's, which are stored
+SEAL = "digest"  # the key of the digest in our own files
 _LOCK = threading.RLock()  # what torch takes for safe is global
 
 
@@ -164,3 +169,58 @@ def objects(path: Path, names: list[str]) -> str:
         f"{path} holds Python objects ({shown}), which are not executed here: save a model's numbers alone, by "
         "torch.save(model.state_dict(), path), or load it yourself and pass the module"
     )
+
+
+def save(path: str | Path, content: Mapping[str, object]) -> None:
+    """Write tensors and plain values by name, whole or not at all, with a digest of them all.
+
+    Raises OSError naming the file where the disk takes no more.
+    """
+    # Through Python's own file: torch's writer would not say that a disk is full.
+    with written(path) as partial, partial.open("wb") as file:
+        torch.save({**content, SEAL: content_digest(content)}, file)
+
+
+def read_own(path: str | Path) -> dict:
+    """Return what :func:`save` has written, without the digest, or what another file holds.
+
+    Raises as :func:`read`; ValueError, too, if numbers were changed since they were written.
+    """
+    saved = read(path)
+    expected = saved.pop(SEAL, None) if isinstance(saved, dict) else None
+    if expected is not None and content_digest(saved) != expected:
+        raise ValueError(f"{path} was changed or damaged since it was written: its digest is another")
+    return saved
+
+
+def content_digest(content: object) -> str:
+    """Return a digest of nested mappings and lists of tensors and plain values.
+
+    >>> one, two = {"a": [torch.ones(2), 3]}, {"a": [torch.ones(2), 4]}
+    >>> content_digest(one) == content_digest(dict(one)), content_digest(one) == content_digest(two)
+    (True, False)
+    """
+    found = hashlib.sha256()
+    for piece in _pieces(content):
+        found.update(len(piece).to_bytes(8, "little") + piece)
+    return found.hexdigest()
+
+
+def _pieces(content: object) -> Iterator[bytes | memoryview]:
+    if isinstance(content, Tensor):
+        yield f"{content.dtype} {tuple(content.shape)}".encode()
+        value = content.detach().cpu()
+        yield value.to_dense().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b""
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield repr(key).encode()
+            yield from _pieces(value)
+        yield b"end of a mapping"
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _pieces(value)
+        yield b"end of a list"
+    elif isinstance(content, str | bytes | int | float | bool | np.generic | type(None)):
+        yield repr(content).encode("utf-8", "backslashreplace")
+    else:  # of other packages, which is read as an empty mapping
+        yield b"end of a mapping"

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import re
+import signal
 import sys
 
 import pytest
@@ -14,7 +15,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from cam_utils.networks import checkpoints, weight_files
+from cam_utils.networks import checkpoints, models, weight_files
 
 
 def network(seed=0, counters=True):
@@ -217,3 +218,34 @@ def test_published_weights_are_checked_by_their_hash_and_never_executed(tmp_path
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda _: {"IMAGENET1K_V1": weights})
     found = checkpoints.filled("squeezenet1_1", "imagenet")
     assert torch.equal(found.features[0].weight, net.features[0].weight)
+
+
+def test_numbers_that_were_changed_after_they_were_written_are_refused(tmp_path):
+    """The file is whole, and its checksums fit: only the digest of its numbers tells."""
+    path, classes = tmp_path / "net.pt", list("0123456789")
+    net = models.build("digits", 10)
+    models.save_checkpoint(path, net, name="digits", head="linear", classes=classes, key={"seed": 0})
+    found = models.load_checkpoint(path, classes, key={"seed": 0})
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), net.parameters(), strict=True))
+    with pytest.raises(ValueError, match=r"net\.pt is the network of other settings than its name says"):
+        models.load_checkpoint(path, classes, key={"seed": 1})
+    saved = torch.load(path, weights_only=True)
+    for change in ({"head": "kernel-usage"}, {"state": {k: v + 1 for k, v in saved["state"].items()}}):
+        torch.save({**saved, **change}, path)
+        with pytest.raises(ValueError, match=r"net\.pt was changed or damaged since it was written"):
+            models.load_checkpoint(path, classes)
+
+
+def test_a_full_disk_is_said_with_the_checkpoints_name(tmp_path, monkeypatch):
+    """torch's own writer hides it behind an assertion on positions."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"net\.pt cannot be written, there are \d+ MiB left"):
+            weight_files.save(tmp_path / "net.pt", {"a": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())

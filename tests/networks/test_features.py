@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import torch
 
 from cam_utils import data
@@ -48,3 +49,46 @@ def test_the_folder_stays_within_its_budget(tmp_path):
     assert oldest not in left
     pooled_features(models.build("digits", 10, seed=9), scenes, folder=tmp_path, budget=1, progress=False)
     assert len(list(tmp_path.glob("*.pt"))) == 1  # the newest stays, or its caller would compute for nothing
+
+
+def other_numbers(file):
+    saved = torch.load(file, weights_only=True)
+    torch.save({**saved, "features": saved["features"] + 1}, file)
+
+
+def of_fewer_images(file):
+    torch.save({"features": torch.load(file, weights_only=True)["features"][1:]}, file)
+
+
+def without_digest(file):
+    torch.save({"features": torch.load(file, weights_only=True)["features"]}, file)
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [other_numbers, of_fewer_images, without_digest, flipped, emptied])
+def test_features_that_are_not_as_written_are_named_and_made_again(tmp_path, damage):
+    scenes, model = data.load("digits", "val", n=4), models.build("digits", 10)
+    found = pooled_features(model, scenes, folder=tmp_path, progress=False)
+    (file,) = tmp_path.glob("*.pt")
+    damage(file)
+    with pytest.warns(UserWarning, match=rf"{file.name} .*features are computed again"):
+        assert torch.equal(pooled_features(model, scenes, folder=tmp_path, progress=False), found)
+    assert torch.equal(torch.load(file, weights_only=True)["features"], found)
+
+
+def test_processes_that_evict_at_once_do_not_stumble_over_each_other(tmp_path, monkeypatch):
+    """A file may be gone between its listing and the look at its size."""
+    (tmp_path / "gone.pt").symlink_to(tmp_path / "nowhere")
+    found = pooled_features(
+        models.build("digits", 10), data.load("digits", "val", n=4), folder=tmp_path, budget=1, progress=False
+    )
+    assert found.shape == (4, 64) and len(list(tmp_path.glob("digits*.pt"))) == 1

@@ -123,11 +123,12 @@ from tests.networks import killed
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def half(content, path, save=torch.save, writes=[]):
-    save(content, path)
-    writes.append(path)
+def half(content, file, save=torch.save, writes=[]):
+    save(content, file)
+    file.flush()
+    writes.append(file.name)
     if len(writes) == int(sys.argv[3]):
-        os.truncate(path, os.path.getsize(path) // 2)
+        os.truncate(file.name, os.path.getsize(file.name) // 2)
         kill()
 
 torch.save = half

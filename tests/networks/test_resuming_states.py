@@ -33,12 +33,15 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "zeros", "text", "pickle", "weights"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "zeros", "text", "pickle", "weights", "other numbers"])
 def test_a_damaged_state_starts_the_training_again(damage, half_way, reads):
     file, whole = half_way / resuming.NAME, (half_way / resuming.NAME).read_bytes()
     contents = {"cut": whole[: len(whole) // 2], "empty": b"", "zeros": bytes(len(whole)), "text": b"<html>"}
     if damage in contents:
         file.write_bytes(contents[damage])
+    elif damage == "other numbers":
+        saved = torch.load(file, weights_only=True)
+        torch.save({**saved, "state_dict": {key: value + 1 for key, value in saved["state_dict"].items()}}, file)
     else:
         torch.save(
             {"pickle": {resuming.OWN: Evil(half_way / "hit")}, "weights": dots()[0].state_dict()}[damage], file
