@@ -10,7 +10,11 @@ import shutil
 from pathlib import Path
 
 PACKAGE = "sphinx-mathjax-offline"  # the importable name really has dashes
-PARTS = ("tex-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+PARTS = (  # what _config.yml's mathjax3_config loads, and what these load themselves
+    *("startup.js", "core.js", "adaptors/liteDOM.js", "a11y/assistive-mml.js"),
+    *("input/tex-base.js", "input/tex/extensions/ams.js"),
+    *("output/chtml.js", "output/chtml/fonts/tex.js", "output/chtml/fonts/woff-v2"),
+)
 
 
 def settle_assets(app, exception) -> None:

@@ -1,15 +1,28 @@
 """A site is made smaller by what its pages do not use, and by nothing else."""
 
 import html.parser
+import io
 import re
 from copy import deepcopy
 
 import nbformat
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib import TTFont
+from PIL import Image
 
 from workflow import ROOT
 from workflow.site import build, slim
 
+
+def _png():
+    written = io.BytesIO()
+    Image.new("RGB", (40, 20)).save(written, "png")
+    return written.getvalue()
+
+
+FIGURE = _png()
 FONT = "@font-face{src:url(../vendor/fontawesome/webfonts/%s.woff2) format('woff2')%s}"
 TRUETYPE = ',url(../vendor/fontawesome/webfonts/%s.ttf) format("truetype")'
 
@@ -38,7 +51,7 @@ def folder(tmp_path):
         return path
 
     write("book/a.html", '<i class="fa-solid fa-sun"></i><img src="../_images/a.png"/>')
-    write("_images/a.png", b"a figure")
+    write("_images/a.png", FIGURE)
     return write
 
 
@@ -48,8 +61,8 @@ def left(site):
 
 def test_copies_of_figures_go_unless_something_names_them(folder, tmp_path):
     for name in ("a.png", "copy.png", "named.png", "styled.png"):
-        folder(f"_static/{name}", b"a figure")
-    folder("_static/other.png", b"another figure")
+        folder(f"_static/{name}", FIGURE)
+    folder("_static/other.png", FIGURE + b"!")
     folder("_static/a.css", "p{background:url(styled.png)}")
     folder("book/b.html", '<img src="../_static/named.png"/>')
     slim.slim(tmp_path)
@@ -57,23 +70,69 @@ def test_copies_of_figures_go_unless_something_names_them(folder, tmp_path):
     assert left(tmp_path / "_images") == {"a.png"}
 
 
-def test_a_font_goes_only_where_browsers_have_it_in_the_better_format(folder, tmp_path):
-    for name in ("both.woff2", "both.ttf", "alone.ttf"):
-        folder(f"_static/vendor/fontawesome/webfonts/{name}", b"a font")
-    style = folder("_static/styles/a.css", FONT % ("both", TRUETYPE % "both") + "b{color:red}")
-    slim.slim(tmp_path)
-    assert left(tmp_path / "_static/vendor/fontawesome/webfonts") == {"both.woff2", "alone.ttf"}
-    assert style.read_text() == FONT % ("both", "") + "b{color:red}"
+@pytest.fixture
+def truetype(tmp_path):
+    """The bytes of a font of three squares: sun (f185), moon (f186) and a link (f0c1)."""
+    made = FontBuilder(1000, isTTF=True)
+    names = {0xF185: "sun", 0xF186: "moon", 0xF0C1: "link"}
+    made.setupGlyphOrder([".notdef", *names.values()])
+    made.setupCharacterMap(names)
+    pen = TTGlyphPen(None)
+    for move, place in (("moveTo", (0, 0)), ("lineTo", (0, 500)), ("lineTo", (500, 500))):
+        getattr(pen, move)(place)
+    pen.closePath()
+    square = pen.glyph()
+    made.setupGlyf(dict.fromkeys((".notdef", *names.values()), square))
+    made.setupHorizontalMetrics(dict.fromkeys((".notdef", *names.values()), (600, 0)))
+    made.setupHorizontalHeader(ascent=800, descent=-200)
+    made.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    made.setupOS2()
+    made.setupPost()
+    made.save(tmp_path / "x.ttf")
+    return (tmp_path / "x.ttf").read_bytes()
 
 
-def test_icons_stay_that_a_page_or_a_script_names(folder, tmp_path):
-    drawn = 'p={sun:[1,1,[9728],"f185","M1"],"circle-xmark":[1,1,[61532,"times-circle"],"f057",["M2","M3"]],'
-    rest = 'moon:[1,1,[],"f186","M4"],0:[1,1,[],"30","M5"],"arrow-up":[1,1,[8593],"f062","M6"]},z=[1,2,[3],"x"]'
-    script = folder("_static/scripts/fontawesome.js", drawn + rest)
-    folder("_static/scripts/theme.js", "e.innerHTML='<i class=\"fas fa-times-circle\"></i>'")
-    folder("_static/styles/all.css", ".fa-moon:before{}")  # a style sheet of the theme names every icon there is
+def test_a_font_keeps_the_icons_that_pages_and_style_sheets_show(folder, tmp_path, truetype):
+    fonts = "_static/vendor/fontawesome/webfonts"
+    folder(f"{fonts}/solid.ttf", truetype)
+    folder(f"{fonts}/solid.woff2", b"the same")
+    folder(f"{fonts}/alone.woff2", b"a font")
+    rules = '.fa-sun:before{content:"\\f185"}.fa-moon:before{content:"\\f186"}a:after{content:"\\f0c1"}'
+    style = folder("_static/styles/a.css", FONT % ("solid", TRUETYPE % "solid") + rules)
+    other = folder("_static/styles/b.css", FONT % ("alone", ""))
     slim.slim(tmp_path)
-    assert script.read_text() == drawn + '},z=[1,2,[3],"x"]'
+    assert left(tmp_path / fonts) == {"solid.woff", "alone.woff2"}
+    shown = '@font-face{src:url(../vendor/fontawesome/webfonts/solid.woff) format("woff")}'
+    assert style.read_text() == shown + '.fa-sun:before{content:"\\f185"}a:after{content:"\\f0c1"}'
+    assert other.read_text() == FONT % ("alone", "")
+    with TTFont(tmp_path / fonts / "solid.woff") as font:
+        assert set(font.getBestCmap()) == {0xF185, 0xF0C1}
+
+
+def test_pages_load_the_search_only_where_it_is_and_no_drawings(folder, tmp_path):
+    search = '<script src="../_static/searchtools.js"></script>\n<script src="../searchindex.js"></script>'
+    drawings = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
+    page = folder("book/b.html", f"<head>{search}{drawings}</head>")
+    of_search = folder("search.html", f"<head>{search}{drawings}</head>")
+    folder("_static/scripts/fontawesome.js", "p={}")
+    slim.slim(tmp_path)
+    assert page.read_text() == "<head></head>" and of_search.read_text() == f"<head>{search}</head>"
+    assert not (tmp_path / "_static/scripts/fontawesome.js").exists()
+
+
+def test_pictures_have_their_room_before_they_come(folder, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "_images" / "b.png")
+    image = '<img alt="x" src="../_images/b.png" />'
+    sized = '<img src="../_images/b.png" style="width: 5px" />'
+    page = folder("book/b.html", image + image + sized + '<img src="../_static/c.png"/>')
+    slim.slim(tmp_path)
+    room = 'width="30" height="20" '
+    assert page.read_text() == (
+        image.replace("<img ", f"<img {room}")
+        + image.replace("<img ", f'<img loading="lazy" {room}')
+        + sized.replace("<img ", f'<img loading="lazy" {room}')
+        + '<img src="../_static/c.png"/>'
+    )
 
 
 def test_of_a_notebook_only_the_outputs_go():
@@ -97,16 +156,6 @@ def test_notebooks_to_download_have_the_code_of_their_chapter_and_no_outputs(sit
         assert [cell.source for cell in code] == [cell.source for cell in stored], path.name
 
 
-def test_the_site_has_the_drawing_of_every_icon_and_few_others(site):
-    script = (site / "_static" / "scripts" / "fontawesome.js").read_text()
-    wanted = set().union(*(Icons(page).names for page in site.rglob("*.html")))
-    assert {"magnifying-glass", "download", "moon", "expand"} <= wanted
-    for name in wanted:
-        assert re.search(rf'"?{name}"?[:\],]', script), name
-    assert len(script) < 200_000
-    assert not list(site.rglob("*.ttf")) and not list(site.rglob("*.po"))
-
-
 def test_every_file_that_a_style_sheet_names_exists(site):
     named = 0
     for style in (site / "_static").rglob("*.css"):
@@ -118,15 +167,25 @@ def test_every_file_that_a_style_sheet_names_exists(site):
 
 
 def test_every_icon_is_drawn_in_a_browser(site, chromium, serve):
-    root = serve(site)
+    """The character of each icon is one of the font's: an unknown one has the width of the font that stands in."""
+    root, seen = serve(site), set()
     for name in ("book/intro", "notebooks/minmax_cam", "search", "_modules/cam_utils/pairs"):
         wanted = Icons(site / f"{name}.html").names
         page = chromium.new_page(viewport={"width": 1300, "height": 900})
         page.goto(f"{root}{name}.html", wait_until="networkidle")
-        drawn = page.eval_on_selector_all(
-            "svg[data-icon] path[d]",
-            "all => all.filter(p => p.getAttribute('d')).map(p => p.parentNode.dataset.icon)",
+        page.evaluate("() => document.fonts.load('900 1em \"Font Awesome 6 Free\"')")
+        characters = page.eval_on_selector_all(
+            "i[class*='fa-']",
+            """all => all.map(i => [[...i.classList].filter(c => c.startsWith('fa-')).map(c => c.slice(3)),
+                getComputedStyle(i, '::before').content])""",
         )
+        drawn = {word: content for words, content in characters for word in words}
         assert len(wanted) > 4 and wanted <= set(drawn), name
-        assert page.locator("i[class*='fa-']").count() == 0, name
+        assert all(0xE000 <= ord(drawn[icon].strip('"')) < 0xF900 for icon in wanted - {"fw"}), name
+        seen |= {ord(drawn[icon].strip('"')) for icon in wanted - {"fw"}}
         page.close()
+    (font,) = (site / "_static").glob("vendor/fontawesome/**/fa-solid-900.woff")
+    assert font.stat().st_size < 20_000
+    with TTFont(font) as opened:
+        assert seen <= set(opened.getBestCmap())
+    assert not list(site.rglob("*.ttf")) and not list(site.rglob("*.po"))

@@ -6,7 +6,11 @@ MATH = """() => [
     document.querySelectorAll('.math').length,
     [...document.querySelectorAll('.math')].filter(m => m.querySelector('mjx-container')).length,
     document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"""
-IMAGES = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+# Also those that would be loaded when a reader comes near them.
+IMAGES = """() => Promise.all([...document.images].map(i => {
+    i.loading = "eager";
+    return i.decode().then(() => null, () => i.src);
+})).then(all => all.filter(Boolean))"""
 # Lowest contrast (WCAG) between text and the ground below it, over the elements of a selector.
 CONTRAST = """selector => {
     const numbers = text => text.match(/[\\d.]+/g).map(Number);

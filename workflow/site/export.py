@@ -97,6 +97,8 @@ def _adapt(article: Tag, name: str, names: list[str]) -> None:
         tag.decompose()
     for tag in article("noscript"):
         tag.unwrap()
+    for tag in article("img", loading="lazy"):
+        del tag["loading"]  # what is printed is all there
     for tag in article(id=True):
         tag["id"] = anchor(name, tag["id"])
     _move(article, name, names)
