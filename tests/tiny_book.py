@@ -6,15 +6,17 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from cam_utils import claims
 from workflow import ROOT
 from workflow.site import build
 
 FILLED = "*The numbers of the runs are filled in here when the book is built (`make book`).*\n"
 # Of the real pages those that every run is listed on, and those that show values from elsewhere.
 PAGES = {
-    "intro": "# A book\n\nText.\n",
+    "intro": f"# A book\n\n{FILLED}\n{FILLED}\nText.\n",
     "results": f"# Results\n\n{FILLED}\n## Runs\n\n{FILLED}",
     "claims": f"# Claims\n\n## Runs\n\n{FILLED}",
+    **{f"claims_{chapter}": f"# Tests\n\n{FILLED}" for chapter in claims.SETTINGS},
     "citation": f"# Citation\n\n{FILLED}",
 }
 

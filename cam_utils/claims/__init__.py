@@ -11,7 +11,7 @@ photographs hold several seeds: a verdict on them needs every seed on its side. 
 (['C1', 'C2', 'C3'], 39, 'minmax_cam')
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -41,8 +41,10 @@ CLAIMS: dict[str, Claim] = {
 }
 
 
-def judge(runs: Sequence[Run]) -> pd.DataFrame:
+def judge(runs: Sequence[Run], only: Collection[str] = ()) -> pd.DataFrame:
     """Return every tested difference of every claim on these runs: one row per claim, part and setting.
+
+    only: ids of the claims to judge, all if there are none.
 
     Columns (COLUMNS): `value` with its 95% interval `low` to `high` (NaN for an exact number) in `unit` ("points",
     "%", "correlation", "number"); the value should lie above (`wanted` = +1) or below (-1) `margin`. A count that
@@ -63,7 +65,7 @@ def judge(runs: Sequence[Run]) -> pd.DataFrame:
         ]
         for chapter, sources in SETTINGS.items()
     }
-    for claim in CLAIMS.values():
+    for claim in (CLAIMS[name] for name in only) if only else CLAIMS.values():
         answers = claim.test(found[claim.chapter])
         if not answers:
             answers = [{"part": claim.statement, "verdict": "not run", "reason": claim.needs}]

@@ -64,7 +64,7 @@ def interval(drawn: np.ndarray) -> dict[str, float]:
     """Return the sample's own value (the first draw) and the middle 95% of the others: value, low, high."""
     known = drawn[1:][np.isfinite(drawn[1:])]
     low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
-    return {"value": drawn[0], "low": low, "high": high}
+    return {"value": float(drawn[0]), "low": float(low), "high": float(high)}
 
 
 def verdict(low: float, high: float, wanted: int) -> str:

@@ -1,7 +1,6 @@
 """From a folder of pictures to overlays in the pictures' own frames, and the chapter on real photographs."""
 
 import shutil
-import socket
 
 import nbformat
 import numpy as np
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from pycocotools.coco import COCO
 from sklearn.datasets import load_sample_images
 from torch import nn
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -162,34 +160,6 @@ def test_overlays_have_names_of_their_own_and_a_longest_side(china, tmp_path):
         overlays.save_overlays(found, pictures[:1], tmp_path, method="cam")
     with pytest.raises(ValueError, match="expected a name of its own for each of 2 pictures"):
         overlays.save_overlays(found, pictures, tmp_path, method="cam", names=["a", "a"])
-
-
-def test_the_readmes_lines_run_as_printed(tmp_path, monkeypatch):
-    """In a folder with the project's data, without a network."""
-
-    def offline(*_arguments):
-        raise OSError("no network in this test")
-
-    text = (ROOT / "README.md").read_text()
-    lines = text.split("```python\n")[1].split("```")[0]
-    assert lines.count("\n") <= 12
-    for name in ("connect", "connect_ex"):
-        monkeypatch.setattr(socket.socket, name, offline)
-    (tmp_path / "data").symlink_to(ROOT / "data")
-    monkeypatch.chdir(tmp_path)
-    seen: dict = {}
-    exec(lines, seen)
-    files = sorted(file.name for file in (tmp_path / "overlays").iterdir())
-    assert files == [f"000000000089_{name}_minmax-cam.jpg" for name in ("651-microwave", "827-stove")]
-    assert files[0] in text and size_of(tmp_path / "overlays" / files[0]) == size_of(seen["photo"])
-    # The means that the README names, by COCO's masks.
-    coco = COCO("data/photos/instances.json")
-    every = {coco.cats[each["category_id"]]["name"]: each for each in coco.loadAnns(coco.getAnnIds([89]))}
-    masks = [torch.from_numpy(coco.annToMask(every[name])).bool() for name in ("oven", "microwave")]
-    plain = explain(seen["model"], seen["photo"], "microwave", method="cam")[0].map
-    means = [float(each[mask].mean()) for each in (plain, seen["found"][0].map) for mask in masks]
-    assert means == pytest.approx([0.63, 0.33, 0.02, 0.40], abs=0.01)
-    assert "0.63 on the stove" in text and "0.33 on the microwave" in text and "0.02 and 0.40" in text
 
 
 def test_the_chapter_explains_real_photographs(shared, squeezenet_weights, china, folder, tmp_path):

@@ -1,0 +1,63 @@
+"""What the page on rerunning a chapter takes from elsewhere: costs of the default runs, and all parameters."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from markupsafe import Markup
+
+from cam_utils.parameters import CHAPTERS
+from workflow.batch.grid import defaults
+from workflow.site import escape, html_parts
+from workflow.site.run_pages import duration
+from workflow.site.verdicts import sentence
+
+RECORD, MEMORY = "claims.json", "chapter_memory.csv"  # of data/results
+
+
+def costs_part(results: Path) -> str:
+    """Return a table of the default runs' time and memory, as MyST; `results` is the folder data/results.
+
+    A sentence says so where nothing has been measured.
+    """
+    record, memory = results / RECORD, results / MEMORY
+    runs = json.loads(record.read_text())["runs"] if record.is_file() else {}
+    peaks = pd.read_csv(memory).set_index("chapter")["peak_mb"] if memory.is_file() else pd.Series(dtype=float)
+    rows = [
+        f"| {{doc}}`../notebooks/{chapter}` | {_time(runs.get(chapter))} | {_memory(peaks.get(chapter))} |"
+        for chapter in CHAPTERS
+        if chapter in runs or chapter in peaks
+    ]
+    if not rows:
+        return "No default run has been measured in this build.\n"
+    return "\n".join(["| chapter | time | memory |", "|---|---|---|", *rows]) + "\n"
+
+
+def parameters_part(notebooks: Path) -> str:
+    """Return a table of parameters for each chapter, as MyST: name, default, meaning and what it may be."""
+    text = ""
+    for chapter, declared in CHAPTERS.items():
+        file = notebooks / f"{chapter}.ipynb"
+        if not file.is_file():
+            continue
+        given = defaults(file)
+        rows = [
+            {
+                "parameter": Markup("<code>{}</code>").format(escape.html(name)),
+                "default": sentence(repr(given[name])),
+                "meaning": sentence(each.meaning),
+                "what it may be": sentence(each.words),
+            }
+            for name, each in declared.items()
+        ]
+        frame = html_parts.frame(html_parts.table(rows), f"Parameters of {chapter}")
+        text += f"\n### Parameters of {{doc}}`../notebooks/{chapter}`\n\n{html_parts.raw(frame)}"
+    return text
+
+
+def _time(run: dict | None) -> str:
+    return f"{duration(run['wall_s'])} ({escape.myst(run['device'])})" if run else "not measured"
+
+
+def _memory(peak: float | None) -> str:
+    return "not measured" if peak is None else f"{peak / 1000:.1f} GB"
