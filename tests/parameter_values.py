@@ -170,3 +170,21 @@ def nullable(chapter, name, photographs):
 
 def real(rule):
     return getattr(rule, "__qualname__", "").startswith("number.")
+
+
+def every(chapter, kind, base):
+    """Yield (name, value, whether it must be taken, as what, the parameters with it) of a chapter's defaults."""
+    rules = {name: OWN[chapter].get(name) or DIGITS[name] for name in base}
+    if kind == "photographs":
+        base, rules = base | PHOTOS[chapter][0], rules | PHOTOS[chapter][1]
+    for name in base:
+        for value in POOL:
+            rule, spelt = rules[name], "10**5000" if value == 10**5000 else repr(value)
+            right = spelt in rule if isinstance(rule, dict) else rule(value)
+            if value is None:
+                right = nullable(chapter, name, kind == "photographs")
+            given = base | {name: value}
+            if chapter == "your_model" and name == "mean":
+                given["std"] = None
+            own = rule[spelt] if right and isinstance(rule, dict) and value is not None else value
+            yield name, value, right, float(own) if right and type(own) is int and real(rule) else own, given

@@ -15,7 +15,7 @@ from cam_utils.methods import other_libraries, pixel_gradients, registry
 from cam_utils.networks import models, predictions, schedules
 from cam_utils.parameter_kinds import items, registered
 from cam_utils.representative import sources
-from tests.parameter_values import CASES, DIGITS, OWN, PHOTOS, POOL, alone, nullable, real
+from tests.parameter_values import CASES, OWN, PHOTOS, POOL, alone, every
 from workflow import ROOT
 from workflow.batch.grid import defaults
 
@@ -32,35 +32,20 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("chapter", "kind"), CASES)
 def test_every_value_of_every_parameter_is_taken_in_its_own_form_or_refused_in_a_sentence(chapter, kind, place):
     base = defaults(ROOT / "notebooks" / f"{chapter}.ipynb")
-    rules = {name: OWN[chapter].get(name) or DIGITS[name] for name in base}
-    if kind == "photographs":
-        base, rules = base | PHOTOS[chapter][0], rules | PHOTOS[chapter][1]
     taken = dict.fromkeys(base, 0)
-    for name in base:
-        for value in POOL:
-            rule, spelt = rules[name], "10**5000" if value == 10**5000 else repr(value)
-            right = spelt in rule if isinstance(rule, dict) else rule(value)
-            if value is None:
-                right = nullable(chapter, name, kind == "photographs")
-            given = base | {name: value}
-            if chapter == "your_model" and name == "mean":
-                given["std"] = None
-            try:
-                found = runs.check_parameters(
-                    chapter, given | {"torch": torch, "f": print, "_private": 1, "In": []}
-                )
-            except ValueError as error:
-                assert not right, (name, spelt, error)
-                assert name in str(error) and "\n" not in str(error) and len(str(error)) < 700, (name, error)
-                continue
-            assert right, (name, spelt, found[name])
-            own = rule[spelt] if isinstance(rule, dict) and value is not None else value
-            assert found[name] == own and type(found[name]) is (
-                float if type(own) is int and real(rule) else type(own)
-            )
-            assert json.dumps(found) and found.keys() == base.keys()
-            taken[name] += 1
-    assert all(taken[name] for name in base if rules[name] is not alone)
+    for name, value, right, own, given in every(chapter, kind, base):
+        try:
+            found = runs.check_parameters(chapter, given | {"torch": torch, "f": print, "_private": 1, "In": []})
+        except ValueError as error:
+            assert not right, (name, value, error)
+            assert name in str(error) and "\n" not in str(error) and len(str(error)) < 700, (name, error)
+            continue
+        assert right, (name, value, found[name])
+        assert found[name] == own and type(found[name]) is type(own), (name, value)
+        assert json.dumps(found) and found.keys() == base.keys()
+        taken[name] += 1
+    rules = OWN[chapter] if kind == "defaults" else OWN[chapter] | PHOTOS[chapter][1]
+    assert all(taken[name] for name in base if rules.get(name) is not alone)
     assert os.listdir(place) == ["here.pth"]
 
 
