@@ -15,7 +15,7 @@ from cam_utils.methods import other_libraries, pixel_gradients, registry
 from cam_utils.networks import models, predictions, schedules
 from cam_utils.parameter_kinds import items, registered
 from cam_utils.representative import sources
-from tests.parameter_values import CASES, OWN, PHOTOS, POOL, alone, every
+from tests.parameter_values import CASES, OWN, PHOTOS, alone, every
 from workflow import ROOT
 from workflow.batch.grid import defaults
 
