@@ -70,8 +70,11 @@ licences: $(STAMP) $(TOOLS)  ## list what is installed with versions and licence
 	$(TOOLS)/pip-licenses --python $(BIN)/python --format markdown --order license --with-urls \
 		--output-file _build/licences.md
 
+dist: $(STAMP)  ## build the package into dist/, and try it in an environment that does not know the project
+	@$(BIN)/python -m workflow.dist
+
 clean:  ## remove what was built; .venv and data/cache stay
-	rm -rf _build .pytest_cache .ruff_cache
+	rm -rf _build dist .pytest_cache .ruff_cache
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

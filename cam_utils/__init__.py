@@ -10,7 +10,6 @@ Start at :func:`explain` (one call: a classifier and images in, one map per labe
 
 import importlib
 
-__version__ = "0.1.0"
 __all__ = ["evaluate", "explain", "load_model"]
 # Name -> where it lives; imported on use, so that who reads a table need not wait for torch.
 _PUBLIC = {
@@ -23,4 +22,6 @@ _PUBLIC = {
 def __getattr__(name: str):
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name == "__version__":  # pyproject.toml alone says it
+        return importlib.import_module("importlib.metadata").version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
