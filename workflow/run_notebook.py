@@ -13,30 +13,46 @@ computed; --parameters lists them.
 import argparse
 import ast
 import os
-import shutil
 import sys
-import tempfile
 import textwrap
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
 import nbformat
 import papermill
 import tqdm.auto  # noqa: F401  tqdm reads TQDM_DISABLE when imported; set below, it reaches the kernel only
+from jupyter_client import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from cam_utils import owned
 from cam_utils import parameters as declared
 from cam_utils.files import fingerprint, written
 from cam_utils.names import check_known
 from cam_utils.parameter_rules import unfit
 from workflow import ROOT, RunFailed
+from workflow.ending import ENDED_BY, ending
 from workflow.parameter_texts import kinds_of
 
 LOGS = ROOT / "_build" / "logs"
 LONGEST = 220  # bytes of a file's name, to which `written` adds some for a while
+SOCKET = 100  # bytes of a socket's path that every system takes
+
+
+class Manager(AsyncKernelManager):
+    """Ends a kernel; where a signal ends this process it does not wait for what the kernel has to say to that."""
+
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        """Shut the kernel down, at once if this process was ended."""
+        if ENDED_BY and self.provisioner:
+            await self.provisioner.kill()
+        await super().shutdown_kernel(now or bool(ENDED_BY), restart)
+
+
 # Where a stream is cut and when a cell began differs between two equal runs.
-CLIENT = {"coalesce_streams": True, "record_timing": False}
+CLIENT = {"coalesce_streams": True, "record_timing": False, "kernel_manager_class": Manager}
 
 
 def run(
@@ -50,8 +66,9 @@ def run(
     """Execute `notebook` with `parameters` and return `out`, written whole or not at all; `out` may be `notebook`.
 
     Raises, before anything is written, FileNotFoundError for a missing notebook, ValueError for a parameter that it
-    does not have, for a wrong value of a chapter of this book and for an `out` that cannot be written; RunFailed if
-    a cell raises or the kernel dies, with the notebook, the cell, and where the executed part lies.
+    does not have, for a wrong value of a chapter of this book, and for an `out` that cannot be written or that
+    another run is making; RunFailed if a cell raises or the kernel dies, with the notebook, the cell, and where the
+    executed part lies.
     """
     notebook, out = Path(notebook), Path(out)
     check(notebook, parameters or {})
@@ -59,15 +76,44 @@ def run(
         raise ValueError(f"expected OUT as a file, of a name up to {LONGEST} bytes, got {out}")
     if sentence := unfit(out.parent, "OUT's folder"):
         raise ValueError(sentence)
-    logs.mkdir(parents=True, exist_ok=True)
-    # Two runs of one notebook may be under way: the name tells their outputs apart.
-    log = logs / f"{out.stem}-{fingerprint(str(out.resolve()))[:8]}.ipynb"
+    digest = fingerprint(str(out.resolve()))
+    with _alone(owned.private("locks") / f"out-{digest}.lock", out):
+        owned.sweep(out.parent, out.name)
+        logs.mkdir(parents=True, exist_ok=True)
+        # Two runs of one notebook may be under way: the name tells their outputs apart.
+        log = logs / f"{out.stem}-{digest[:8]}.ipynb"
+        executed = _execute(notebook, log, parameters or {}, progress)
+        with written(out) as partial:
+            nbformat.write(executed, partial)
+        log.unlink(missing_ok=True)
+    return out
+
+
+@contextmanager
+def _alone(file: Path, out: Path) -> Iterator[None]:
+    """Hold the lock of what makes `out`; raises ValueError if another run has it."""
+    held = filelock.FileLock(file, timeout=0)
+    try:
+        held.acquire()
+    except filelock.Timeout:
+        raise ValueError(f"another run is making {out}: wait until it has ended, or name another OUT") from None
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # who waits for it sees that it is gone, and makes a new one
+        held.release()
+
+
+def _execute(notebook: Path, log: Path, parameters: dict, progress: bool) -> nbformat.NotebookNode:
+    """Return the executed notebook; what of it is executed lies at `log`, also after a failure."""
     os.environ["TQDM_DISABLE"] = "1"  # bars on stderr would be stored with the outputs
     try:
-        with _kernel_settings() as config:
+        with owned.scratch() as folder:
             # papermill fills in braces in paths, and takes what begins like an address for one
             places = [str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, log)]
-            papermill.execute_notebook(*places, parameters or {}, progress_bar=progress, config=config, **CLIENT)
+            papermill.execute_notebook(
+                *places, parameters, progress_bar=progress, config=_sockets(folder / "k"), **CLIENT
+            )
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {' '.join(str(error.evalue).split())}"
         raise RunFailed(f"{notebook} cell {error.exec_count}: {reason} (executed part: {log})") from error
@@ -76,10 +122,7 @@ def run(
         raise RunFailed(f"{notebook}: {reason} (executed part: {log})") from error
     executed = nbformat.read(log, 4)
     tidy(executed)
-    with written(out) as partial:
-        nbformat.write(executed, partial)
-    log.unlink()
-    return out
+    return executed
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
@@ -94,17 +137,11 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
             cell.id = "injected-parameters"
 
 
-@contextmanager
-def _kernel_settings():
+def _sockets(path: Path) -> Config:
     """Give the kernel sockets in a folder of its own: kernels started together can take each other's TCP ports."""
-    if os.name != "posix":
-        yield Config()
-        return
-    folder = tempfile.mkdtemp(prefix="kernel-")
-    try:
-        yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if os.name != "posix" or len(os.fsencode(path)) > SOCKET:
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": str(path)}})
 
 
 def defaults(notebook: Path) -> dict[str, tuple[object, str]]:
@@ -196,13 +233,14 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run; exits with one line on a wrong parameter, notebook or cell."""
     given = parsed(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if given.parameters:
-            print(described(given.notebook))
-            return
-        print(run(given.notebook, given.out, read(given.notebook, given.p), logs=given.logs))
-    except (FileNotFoundError, ValueError, RunFailed) as error:
-        sys.exit(f"run_notebook: {' '.join(str(error).split())}")
+    with ending("run_notebook"):
+        try:
+            if given.parameters:
+                print(described(given.notebook))
+                return
+            print(run(given.notebook, given.out, read(given.notebook, given.p), logs=given.logs))
+        except (FileNotFoundError, PermissionError, ValueError, RunFailed) as error:
+            sys.exit(f"run_notebook: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ notebooks differ from the text: deviations dev-learning-rates and dev-plateau.
 
 import logging
 import math
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -256,7 +258,10 @@ def _run(
             enable_progress_bar=bar is not None, enable_model_summary=False, num_sanity_val_steps=0,
             default_root_dir=folder, **options,
         )  # fmt: skip
-        trainer.fit(module, *loaders, ckpt_path=keeper.file if resumed else None)
+        try:
+            trainer.fit(module, *loaders, ckpt_path=keeper.file if resumed else None)
+        except SIGTERMException as error:  # Lightning's, which would end the process with status 0
+            raise SystemExit(128 + signal.SIGTERM) from error
         rows, weights = None, None
         if trainer.global_rank == 0:  # from a file if with several devices the epochs ran in other processes
             state = vars(keeper) if keeper.ended else resuming.state_of(keeper.file, keeper.training)

@@ -16,7 +16,7 @@ import pytest
 from cam_utils import runs
 from tests.workflow.tiny import begin, children, executed, finished, start, training, write
 from workflow import ROOT
-from workflow.batch import __main__, execute, grid
+from workflow.batch import __main__, execute, grid, records
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_marks_of_lost_checkpoints_and_of_other_runs_are_taken_away(tiny, tmp_pa
         (folder / name / "key").write_text(name)
         (folder / ".finished").mkdir(exist_ok=True)
         (folder / ".finished" / name).touch()
-    __main__.prepare(plan, folder, {}, dict.fromkeys(plan.jobs, "minmax_cam"))
+    records.prepare(plan, folder, {}, dict.fromkeys(plan.jobs, "minmax_cam"))
     assert not list((folder / ".trained").iterdir())
     assert [file.name for file in (folder / ".finished").iterdir()] == ["minmax_cam"]
     assert (folder / "minmax_cam" / "run.json").is_file() and not (folder / "ss_cam" / "run.json").exists()
@@ -158,13 +158,14 @@ def test_the_dry_run_names_jobs_hours_and_what_is_missing(tmp_path, capsys):
 
 
 def test_a_job_holds_as_many_gpus_as_it_uses_and_no_other_job_has_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CAM_UTILS_GPUS", "5,7,9")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # restored at the end
     for count, expected in ((2, "5,7"), (1, "5")):
         del os.environ["CUDA_VISIBLE_DEVICES"]
-        with execute.device(tmp_path, count):
+        with execute.device(count):
             assert os.environ.pop("CUDA_VISIBLE_DEVICES") == expected
-            with execute.device(tmp_path):
+            with execute.device():
                 assert os.environ["CUDA_VISIBLE_DEVICES"] == ("9" if count == 2 else "7")
 
 

@@ -14,17 +14,23 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cam_utils import files
+from cam_utils import files, owned
 from workflow import ROOT
 from workflow.batch import estimate
 from workflow.batch.grid import Job, Plan, read
+from workflow.batch.records import prepare
+from workflow.ending import SIGNALS, ending
 
 PROFILES = ROOT / "workflow" / "profiles"
-INTERRUPTED = 130  # the exit status after Ctrl-C
+ENDED = 128  # and the number of the signal that ended a batch: its exit status
 ROOM = 2**20  # bytes that must be free: less than a run leaves
 # A file that each dataset has, in the folder of all datasets or in its own.
 MARKS = {
@@ -106,32 +112,22 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
         command += ["--resources", f"gpu={count}"]
     if names:
         environment.pop("CUDA_VISIBLE_DEVICES", None)  # every job takes one of these
-    running = subprocess.Popen([*command, *options.snakemake], env=environment, pass_fds=[lock])
-    interrupted = False
-    while running.returncode is None:
-        try:
-            running.wait()
-        except KeyboardInterrupt:
-            interrupted = True  # and Snakemake was too: it first ends its jobs, those on a cluster as well
-    return INTERRUPTED if interrupted else running.returncode
+    # A group of its own, so that a signal reaches it and its jobs once, whether from the keyboard or for us alone.
+    running = subprocess.Popen([*command, *options.snakemake], env=environment, pass_fds=[lock], process_group=0)
+    ended: list[int] = []
 
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGINT)  # it first ends its jobs, those on a cluster as well
 
-def prepare(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str]) -> None:
-    """Take away what earlier starts left of the planned runs and trainings that is no longer true.
-
-    Failures, marks of runs that are not there or were made with other parameters or code, whose records are set
-    aside (a failure must not leave yesterday's result), and marks of checkpoints that are gone.
-    """
-    shutil.rmtree(root / ".failed", ignore_errors=True)
-    for name, job in plan.jobs.items():
-        if name not in lacking and not job.finished(root, keys[name]):
-            (root / ".finished" / name).unlink(missing_ok=True)
-            if (record := root / name / "run.json").is_file():
-                record.replace(record.with_name("run.json.old"))
-    places = (files.cache() / "checkpoints", files.DATA / "checkpoints")
-    for mark in (root / ".trained" / f"{name}.json" for name in plan.trainings):
-        if mark.is_file() and not any((p / json.loads(mark.read_text())["checkpoint"]).is_file() for p in places):
-            mark.unlink()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in (number for number, handler in before.items() if handler is not signal.SIG_IGN):
+        signal.signal(number, end)
+    running.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return ENDED + ended[0] if ended else running.returncode
 
 
 def summary(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str]) -> list[str]:
@@ -144,9 +140,9 @@ def summary(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str
     }
     # A full disk may have cut a reason short.
     failed = [
-        f.read_text() or f"{f.stem}: no reason was left, see {root / 'logs'}"
+        f.read_text(errors="replace") or f"{f.stem}: no reason was left, see {root / 'logs'}"
         for f in sorted((root / ".failed").glob("*.txt"))
-        if f.stem in wanted
+        if f.stem in wanted and f.is_file()
     ]
     named = {line.split(":")[0].split("-part")[0] for line in failed}
     for name, job in plan.jobs.items():
@@ -160,7 +156,7 @@ def summary(plan: Plan, root: Path, lacking: dict[str, str], keys: dict[str, str
 
 def full(root: Path) -> str | None:
     """Return a sentence if the disk takes no more of what runs write, or None."""
-    probe = root / ".probe"
+    probe = root / f".probe.{uuid.uuid4().hex[:12]}{files.PARTIAL}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(bytes(ROOM))
@@ -194,50 +190,67 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(plan: Plan, lacking: dict[str, str], options: argparse.Namespace) -> int:
-    """Run what of the plan is not finished, print what came of it, and return Snakemake's exit status.
+@contextmanager
+def alone(root: Path) -> Iterator[int]:
+    """Hold the lock of a folder of runs and give its descriptor; exits with a sentence if another batch has it."""
+    file = root / ".batch.lock"
+    try:  # not filelock: Snakemake must inherit it
+        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        sys.exit(f"batch: expected {file} as the file of the batch's lock: {error.strerror}")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield held
+    except BlockingIOError:
+        sys.exit(f"batch: another batch is at work in {root}")
+    finally:
+        os.close(held)
 
-    Exits with a sentence where the disk is full or another batch is at work.
+
+def run(plan: Plan, lacking: dict[str, str], options: argparse.Namespace) -> int:
+    """Run what of the plan is not finished, print what came of it, build the book, and return the exit status.
+
+    The lock is held to the end: no other batch changes runs that a book is being made of. Exits with a sentence
+    where the disk is full, another batch is at work, or the book cannot be built.
     """
     root = options.runs
     if why := full(root):
         sys.exit(f"batch: {why}")
-    with (root / ".batch.lock").open("w") as held:  # not filelock: Snakemake must inherit it
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"batch: another batch is at work in {root}")
+    with alone(root) as lock:
         keys = {name: job.key() for name, job in plan.jobs.items()}
         prepare(plan, root, lacking, keys)
-        status = snakemake(options.grid, root, options, sorted(lacking), held.fileno())
+        status = snakemake(options.grid, root, options, sorted(lacking), lock)
         print("\n".join([*summary(plan, root, lacking, keys), *filter(None, [full(root)])]), flush=True)
-    return status
+        if status > ENDED:
+            print(f"batch: ended by {signal.Signals(status - ENDED).name}", file=sys.stderr)
+            return status
+        if not options.no_book:
+            from workflow.site import build  # imports torch, which a listing need not wait for
+
+            try:
+                print(f"The book: {build.book(root, store=options.store and not status)}")
+            except (FileNotFoundError, RuntimeError, ValueError) as error:
+                sys.exit(str(error))
+    return 1 if status else 0
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what the command line says; exits with 1 if a run failed, with a sentence if nothing could be started."""
-    options = parsed(arguments)
-    try:
-        plan = read(options.grid, data_root=options.data)
-        if not (PROFILES / options.profile / "config.yaml").is_file():
-            raise ValueError(f"no profile {options.profile} in workflow/profiles")
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"batch: {error}")
-    lacking = {name: why for name, job in plan.jobs.items() if (why := missing(job))}
-    if options.dry_run:
-        print(describe(plan, lacking, options.runs))
-        return
-    if lacking and not options.skip_missing:
-        sys.exit("\n".join(["batch: data are missing; --skip-missing runs the rest", *absent(lacking)]))
-    status = run(plan, lacking, options)
-    if not options.no_book and status != INTERRUPTED:
-        from workflow.site import build  # imports torch, which a listing need not wait for
-
+    with ending("batch"):
+        options = parsed(arguments)
         try:
-            print(f"The book: {build.book(options.runs, store=options.store and not status)}")
-        except (FileNotFoundError, RuntimeError, ValueError) as error:
-            sys.exit(str(error))
-    sys.exit(1 if status else 0)
+            plan = read(options.grid, data_root=options.data)
+            if not (PROFILES / owned.named("profile", options.profile) / "config.yaml").is_file():
+                raise ValueError(f"no profile {options.profile} in workflow/profiles")
+        except (FileNotFoundError, ValueError) as error:
+            sys.exit(f"batch: {error}")
+        lacking = {name: why for name, job in plan.jobs.items() if (why := missing(job))}
+        if options.dry_run:
+            print(describe(plan, lacking, options.runs))
+            return
+        if lacking and not options.skip_missing:
+            sys.exit("\n".join(["batch: data are missing; --skip-missing runs the rest", *absent(lacking)]))
+        sys.exit(run(plan, lacking, options))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ import os
 import sys
 from pathlib import Path
 
+from cam_utils import owned
 from cam_utils.parameters import CHAPTERS
 from workflow import ROOT
-from workflow.batch.execute import GPU_LOCKS, device, reported, unchanged
+from workflow.batch.execute import device, reported, unchanged
 from workflow.batch.grid import Job, defaults
 from workflow.batch.train import loader, train
+from workflow.ending import ending
 
 
 def evaluate_part(job: Job, specs: list[dict], part: int) -> int:
@@ -47,7 +49,8 @@ def main() -> None:
     root, (fields, key, specs), part = Path(sys.argv[1]).resolve(), json.loads(sys.argv[2]), int(sys.argv[3])
     os.chdir(ROOT)
     job = Job(*fields)
-    with reported(root, f"{job.id}-part{part}"), device(GPU_LOCKS):
+    name = f"{job.id}-part{part}"
+    with ending(name), owned.scratch(), reported(root, name), device():
         if not job.finished(root, key):
             unchanged(job, key)
             print(f"{evaluate_part(job, specs, part)} rows")

@@ -6,13 +6,11 @@ line in RUNS/.failed/<id>.txt. MARK is the file that tells Snakemake that the ru
 """
 
 import errno
-import getpass
 import json
 import os
+import platform
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,23 +18,25 @@ from pathlib import Path
 
 import filelock
 
-from cam_utils.files import lock, written
+from cam_utils import owned
+from cam_utils.files import clear_abandoned, fingerprint, lock, written
 from workflow import ROOT, RunFailed
 from workflow.batch.grid import Job
-
-# Of this machine and user: batches in other folders take GPUs as well.
-GPU_LOCKS = Path(tempfile.gettempdir()) / f"cam_utils-gpus-{getpass.getuser()}"
+from workflow.ending import ending
 
 
 def execute(root: Path, job: Job, key: str) -> Path:
     """Return the folder of the finished run; raises RunFailed and what `run_notebook.run` raises."""
     from workflow.run_notebook import run  # papermill, which the other jobs need not wait for
 
-    target, work = root / job.id, root / ".work" / job.id
+    target, work = job.folder(root), job.folder(root / ".work")
     # A killed batch leaves its notebooks running: wait for this one's.
     with lock(work.with_name(f"{job.id}.lock")):
+        for place in (root, work.parent):
+            owned.sweep(place, job.id)
         if job.finished(root, key):
             return target
+        owned.check(target)
         unchanged(job, key)
         begin(work, key)
         os.environ["CAM_UTILS_RUN"] = os.path.relpath(work)
@@ -44,23 +44,19 @@ def execute(root: Path, job: Job, key: str) -> Path:
         if not (work / "run.json").is_file():
             raise RunFailed(f"{job.notebook} wrote no run.json into its run's folder")
         unchanged(job, key)
-        shutil.rmtree(target, ignore_errors=True)
-        work.rename(target)
+        owned.replace(work, target)
     return target
 
 
 def begin(work: Path, key: str) -> None:
     """Make the folder that a run is made in; what it holds of another state of code or parameters is taken away."""
-    if key_of(work) != key:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        (work / "key").write_text(key)
-
-
-def key_of(folder: Path) -> str | None:
-    """Return the key of the run in a folder."""
-    file = folder / "key"
-    return file.read_text() if file.is_file() else None
+    if not (work / "key").is_file() or (work / "key").read_bytes() != key.encode():
+        owned.remove(work)
+        owned.make(work)
+        with written(work / "key") as file:
+            file.write_text(key)
+    owned.mark(work)  # one begun before there were markers
+    clear_abandoned(work)
 
 
 def unchanged(job: Job, key: str) -> None:
@@ -70,7 +66,7 @@ def unchanged(job: Job, key: str) -> None:
 
 
 @contextmanager
-def device(folder: Path, count: int = 1) -> Iterator[None]:
+def device(count: int = 1) -> Iterator[None]:
     """Hold `count` of the GPUs that $CAM_UTILS_GPUS names ("0,1"), for this process and its children alone.
 
     Snakemake only counts GPUs. Where a scheduler gives them out, it sets CUDA_VISIBLE_DEVICES itself.
@@ -79,15 +75,16 @@ def device(folder: Path, count: int = 1) -> Iterator[None]:
     if not names or "CUDA_VISIBLE_DEVICES" in os.environ:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = owned.private("locks")  # of this user: batches in other folders take GPUs as well
     count = min(count, len(names))
     while True:
         with ExitStack() as locks:  # all at once or none: two jobs with half of theirs would wait for each other
             held: list[str] = []
             for name in names:
+                file = folder / f"gpu-{fingerprint(platform.node(), name)}.lock"  # machines may share the folder
                 with suppress(filelock.Timeout):
                     if len(held) < count:
-                        locks.enter_context(filelock.FileLock(folder / f"gpu-{name}.lock", timeout=0))
+                        locks.enter_context(filelock.FileLock(file, timeout=0))
                         held.append(name)
             if len(held) == count:
                 os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)
@@ -107,14 +104,13 @@ def reason(error: Exception) -> str:
 @contextmanager
 def reported(root: Path, name: str) -> Iterator[None]:
     """Turn an exception into the line RUNS/.failed/<name>.txt and a failed process."""
-    failed = root / ".failed" / f"{name}.txt"
+    failed = root / ".failed" / f"{owned.named('a name', name)}.txt"
     try:
         yield
     except Exception as error:
         line = f"{name}: {reason(error)}"
-        with suppress(OSError):  # on a full disk the log has it
-            failed.parent.mkdir(parents=True, exist_ok=True)
-            failed.write_text(line)
+        with suppress(OSError), written(failed) as file:  # on a full disk the log has it
+            file.write_text(line)
         sys.exit(line)
     failed.unlink(missing_ok=True)
 
@@ -124,7 +120,7 @@ def main() -> None:
     root, (fields, key), mark = Path(sys.argv[1]).resolve(), json.loads(sys.argv[2]), Path(sys.argv[3]).resolve()
     os.chdir(ROOT)  # relative paths among the parameters count from the project's folder
     job = Job(*fields)
-    with reported(root, job.id), device(GPU_LOCKS):
+    with ending(job.id), owned.scratch(), reported(root, job.id), device():
         folder = execute(root, job, key)
         with written(mark) as file:
             file.write_text(key)

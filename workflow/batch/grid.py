@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 
 import yaml
 
+from cam_utils import owned
 from cam_utils import parameters as declared
 from cam_utils.files import files_digest, fingerprint
 from cam_utils.names import check_known
@@ -42,6 +43,7 @@ TRAINER = {  # `training` of a block: what Lightning's trainer is given
     "precision": text("a name"),
     "accelerator": one_of("cpu", "gpu"),
 }
+OTHERS = ("logs",)  # in the folder of runs, beside those that begin with a dot
 BOTH = ("linear", "kernel-usage")  # what minmax_cam calls the head "both"
 
 
@@ -69,10 +71,15 @@ class Job(NamedTuple):
         given = {name: value for name, value in self.parameters.items() if name != "data_root"}
         return fingerprint(given, cells_digest(ROOT / self.notebook), files_digest(INPUTS, ROOT))
 
+    def folder(self, root: Path) -> Path:
+        """Return the run's folder in `root`; raises ValueError if its id cannot be the name of one."""
+        return root / owned.named("a run's name", self.id, taken=OTHERS)
+
     def finished(self, root: Path, key: str) -> bool:
         """Return whether `root` holds this run, made with this key."""
-        file = root / self.id / "key"
-        return (root / self.id / "run.json").is_file() and file.is_file() and file.read_text() == key
+        folder = self.folder(root)
+        file = folder / "key"
+        return (folder / "run.json").is_file() and file.is_file() and file.read_bytes() == key.encode()
 
 
 class Plan(NamedTuple):
@@ -114,7 +121,26 @@ def read(path: str | Path, *, data_root: str | None = None) -> Plan:
                 raise ValueError(f"{path.name} has two runs named {job.id}: name what tells them apart in `over`")
             jobs[job.id] = job
             trainings |= specs
-    return _worthwhile(Plan(jobs, trainings))
+    plan = _worthwhile(Plan(jobs, trainings))
+    _check_files(plan, path.name)
+    return plan
+
+
+def _check_files(plan: Plan, grid: str) -> None:
+    """Raise ValueError if two runs or trainings would write files of one name, in capitals or not."""
+    users: dict[str, str] = {}
+    for name, job in plan.jobs.items():
+        parts = [f"{name}-part{i}" for i in range(job.shards)] if job.shards > 1 else []
+        for file in (name, f"{name}.lock", *parts):
+            _claim(users, file, name, grid)
+    for name in plan.trainings:
+        for file in (name, f"{name}.lock", f"train-{name}"):
+            _claim(users, file, name, grid)
+
+
+def _claim(users: dict[str, str], file: str, name: str, grid: str) -> None:
+    if (other := users.setdefault(file.casefold(), name)) != name:
+        raise ValueError(f"{grid} has {other} and {name}, which would both write files named {file}: rename one")
 
 
 def _worthwhile(plan: Plan) -> Plan:
@@ -157,7 +183,7 @@ def _expand(block: dict, data_root: str | None) -> Iterator[tuple[Job, dict]]:
         # A list is spelt as it stands in the grid.
         spelt = {k: given if isinstance(chosen[k], list) else chosen[k] for k, given in zip(over, raw, strict=True)}
         name = "-".join([chapter, *(f"s{v}" if k == "seed" else str(v) for k, v in spelt.items())])
-        name = re.sub(r"[^\w.+-]+", "_", name)  # it is a folder's name, and part of a command
+        name = owned.named("a run's name", re.sub(r"[^\w.+-]+", "_", name), taken=OTHERS)
         complete = known | parameters
         if kinds is declared.CHAPTERS.get(declared.chapter_of(known)):
             try:
@@ -182,7 +208,7 @@ def _checked(block: object) -> dict:
         check_known("key of a block of runs", key, BLOCK)
     if not (chapter := block.get("chapter")):
         raise ValueError(f"a block of runs names no chapter: {block}")
-    text("a name").check("chapter", chapter)
+    owned.named("chapter", chapter, taken=OTHERS)
     notebook = text("a path").check("notebook", block.get("notebook", f"notebooks/{chapter}.ipynb"))
     if not (ROOT / notebook).is_file():
         raise FileNotFoundError(f"no notebook {notebook} for chapter {chapter}")
@@ -248,7 +274,8 @@ def _trainings(chapter: str, p: dict, trainer: dict) -> Iterator[dict]:
 
 def name_of(spec: dict) -> str:
     """Return the name of a training: what a reader tells it by, and a digest of all of it."""
-    return f"{spec['dataset']}-{spec['network']}-{spec['head']}-s{spec['seed']}-{fingerprint(spec)[:8]}"
+    name = f"{spec['dataset']}-{spec['network']}-{spec['head']}-s{spec['seed']}-{fingerprint(spec)[:8]}"
+    return owned.named("a training's name", name)
 
 
 def cells_digest(notebook: Path) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from cam_utils import owned
 from cam_utils.files import files_digest, lock, written
 from workflow import ROOT
-from workflow.batch.execute import GPU_LOCKS, device, reported
+from workflow.batch.execute import device, reported
+from workflow.ending import ending
 
 
 def loader(spec: dict) -> Callable:
@@ -56,12 +58,14 @@ def main() -> None:
     root, name, spec, mark = Path(sys.argv[1]).resolve(), sys.argv[2], json.loads(sys.argv[3]), Path(sys.argv[4])
     mark = mark.resolve()
     os.chdir(ROOT)
-    ranks = (os.environ.get(name, "0") for name in ("LOCAL_RANK", "NODE_RANK", "CAM_UTILS_SPREAD"))
+    ranks = (os.environ.get(each, "0") for each in ("LOCAL_RANK", "NODE_RANK", "CAM_UTILS_SPREAD"))
     if any(map(int, ranks)):
-        train(spec)  # the process that started this one holds the lock and reports
+        with ending(name):
+            train(spec)  # the process that started this one holds the lock and reports
         return
-    devices, nodes = (spec["trainer"].get(name, 1) for name in ("devices", "nodes"))
-    with reported(root, name), device(GPU_LOCKS, devices), lock(root / ".work" / f"{name}.lock"):
+    devices, nodes = (spec["trainer"].get(each, 1) for each in ("devices", "nodes"))
+    held = lock(root / ".work" / f"{name}.lock")
+    with ending(name), owned.scratch(), reported(root, name), device(devices), held:
         if nodes > 1:
             spread(devices, nodes)
         path = train(spec)
