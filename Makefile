@@ -9,7 +9,7 @@ GRID ?= workflow/grids/default.yaml
 PROFILE ?= local
 .DEFAULT_GOAL := help
 .PHONY: book single pdf runs test test-cluster test-faults lint notebooks lab checkpoints study bench \
-	lock audit licences clean help
+	lock audit licences dist clean help
 
 book: $(STAMP)  ## execute the chapters that changed and build the site in _build/html
 	@$(BIN)/python -m workflow.batch workflow/grids/default.yaml
