@@ -8,7 +8,7 @@ for (const form of document.querySelectorAll("form.row-filter")) {
   const rows = frames.flatMap((frame) => {
     const columns = [...frame.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
     return [...frame.querySelectorAll("tbody tr")].map((row) => {
-      const values = { ...frame.dataset };
+      const values = { ...frame.dataset, ...row.dataset };
       columns.forEach((name, i) => (values[name] = row.cells[i].textContent.trim()));
       return { row, frame, values };
     });
@@ -25,13 +25,16 @@ for (const form of document.querySelectorAll("form.row-filter")) {
         left.add(frame);
       }
     }
-    // A table without rows goes with its heading; so does what surrounds nothing but such tables.
+    // A table without rows goes; one with rows is not looked for in vain because it is folded.
     for (const frame of frames) {
-      frame.closest("section").hidden = wanted.length > 0 && !left.has(frame);
+      const fold = frame.closest("details");
+      (fold ?? frame).hidden = wanted.length > 0 && !left.has(frame);
+      if (fold) fold.open = wanted.length > 0 && left.has(frame);
     }
-    for (const section of new Set(frames.map((frame) => frame.closest("section").parentElement))) {
-      const own = [...section.querySelectorAll("div.rows")].filter((frame) => frames.includes(frame));
-      if (section.tagName === "SECTION" && !section.contains(form)) {
+    // So does a section that holds nothing but such tables.
+    for (const section of document.querySelectorAll("section")) {
+      const own = frames.filter((frame) => section.contains(frame));
+      if (own.length && !section.contains(form)) {
         section.hidden = wanted.length > 0 && !own.some((frame) => left.has(frame));
       }
     }

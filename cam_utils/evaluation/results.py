@@ -12,16 +12,11 @@ import pandas as pd
 from cam_utils import files
 from cam_utils.evaluation import bootstrap
 from cam_utils.evaluation.bootstrap import class_sums, interval, mean_of_known
+from cam_utils.evaluation.display import METHODS
 from cam_utils.evaluation.facts import HARMONIC, OF_OTHERS, PAPER_NAMES, SCORE_METRICS, harmonic_mean
 from cam_utils.names import check_known
 
-PAPER_METHODS = {
-    "cam": "CAM",
-    "grad-cam++": "Grad-CAM++",
-    "score-cam": "Score-CAM",
-    "minmax-cam": "MinMax-CAM",
-    "d-minmax-cam": "D-MinMax-CAM",
-}
+PAPER_METHODS = {name: METHODS[name] for name in ("cam", "grad-cam++", "score-cam", "minmax-cam", "d-minmax-cam")}
 
 
 def aggregate(table: pd.DataFrame, **options) -> pd.DataFrame:

@@ -80,14 +80,15 @@ def test_the_chapter_fits_a_phone(site, chromium, serve):
 @pytest.mark.parametrize("width", [1200, 390])
 def test_pages_of_runs_are_whole(site, chromium, serve, width):
     root = serve(site)
-    for name in ("book/results", "book/claims", "runs/ss_cam-digits-s1"):
+    for name in ("book/results", "book/claims", "book/claims_ss_cam", "runs/ss_cam-digits-s1"):
         assert faults(chromium, root, f"{name}.html", width) == [], name
 
 
 def test_rows_are_filtered_by_keyboard_and_the_headings_of_empty_tables_go(site, chromium, serve):
     page = chromium.new_page()
     page.goto(serve(site) + "book/results.html")
-    every = page.evaluate(VISIBLE)
+    every = page.locator("div.rows tbody tr").count()
+    assert page.evaluate(VISIBLE) == 0, "they are folded"
     page.focus("select[name=dataset]")
     page.keyboard.press("i")  # the first option that begins with it: imagenet
     assert page.input_value("select[name=dataset]") == "imagenet"
@@ -101,51 +102,83 @@ def test_rows_are_filtered_by_keyboard_and_the_headings_of_empty_tables_go(site,
     page.focus("form.row-filter button")
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelector('#ss-cam-table-1').checkVisibility()")
-    assert page.evaluate(VISIBLE) == every
+    assert page.inner_text("form.row-filter output") == f"{every} of {every} rows"
     page.close()
 
 
 def test_what_a_row_is_about_stays_while_the_table_scrolls_sideways(site, chromium, serve):
     page = chromium.new_page(viewport={"width": 390, "height": 800})
-    page.goto(serve(site) + "book/claims.html")
-    frame = page.locator("div.rows[aria-label='Verdicts on S1']")
-    scrolled, left, first, second = frame.evaluate("""frame => {
+    page.goto(serve(site) + "book/claims_ss_cam.html")
+    page.click("#s1 summary")
+    frame = page.locator("div.rows[aria-label='Tests of S1']")
+    scrolled, left, first, second, width = frame.evaluate("""frame => {
         const [first, second] = frame.querySelectorAll('tbody tr:first-child td');
         const before = second.getBoundingClientRect().left;
         frame.scrollLeft = 60;
         const start = frame.getBoundingClientRect().left;
         return [frame.scrollLeft, start, first.getBoundingClientRect().left,
-            before - second.getBoundingClientRect().left];
+            before - second.getBoundingClientRect().left, first.getBoundingClientRect().width];
     }""")
-    assert scrolled == second == 60 and abs(first - left) <= 1
+    assert scrolled == second == 60 and abs(first - left) <= 1 and width >= 9 * 16
     page.close()
 
 
-def test_claims_are_filtered_by_verdict(site, chromium, serve):
-    page = chromium.new_page()
+def test_no_table_of_results_or_claims_hides_a_column(site, chromium, serve):
+    root = serve(site)
+    page = chromium.new_page(viewport={"width": 1300, "height": 900})
+    names = ["results", "claims", "claims_minmax_cam", "claims_representative_cam", "claims_ss_cam"]
+    for name in names:
+        page.goto(f"{root}book/{name}.html")
+        assert page.evaluate("() => document.documentElement.scrollHeight") <= 16_000, name
+        hidden, count = page.evaluate("""() => {
+            document.querySelectorAll('article details').forEach((each) => (each.open = true));
+            const all = [...document.querySelectorAll('article :is(div.rows, .pst-scrollable-table-container)')];
+            const wide = all.filter((frame) => frame.scrollWidth > frame.clientWidth + 1);
+            return [wide.map((frame) => frame.getAttribute('aria-label') || frame.textContent.trim()), all.length];
+        }""")
+        assert count > 1 and hidden == [], name
+    page.close()
+
+
+def test_a_claim_is_a_card_on_a_phone(site, chromium, serve):
+    page = chromium.new_page(viewport={"width": 390, "height": 800})
     page.goto(serve(site) + "book/claims.html")
-    assert page.is_visible("#c1") and page.is_visible("#s1")
+    claim, badge, before, frame = page.evaluate("""() => {
+        const [claim, badge] = document.querySelectorAll('table.scores tbody tr:last-child td');
+        const before = getComputedStyle(badge, '::before').content;
+        const [first, second] = [claim, badge].map((cell) => cell.getBoundingClientRect());
+        return [first.width, second.top - first.bottom, before, claim.closest('div.rows').clientWidth];
+    }""")
+    assert claim >= 0.9 * frame and badge >= 0, "the sentence has the whole width, its badges stand below"
+    assert before == 'attr(data-label) " "' or before.strip('" '), "a badge says which data it is about"
+    page.close()
+
+
+def test_tests_of_claims_are_filtered_by_verdict_and_unfolded(site, chromium, serve):
+    page = chromium.new_page()
+    page.goto(serve(site) + "book/claims_ss_cam.html")
+    assert page.is_visible("#s1") and page.is_visible("#s6") and not page.is_visible("#s1 tbody")
     page.select_option("select[name=verdict]", "✗ fails")
-    assert (
-        page.is_visible("#s1")
-        and not page.is_visible("#c1")
-        and not page.is_visible("#the-claims-of-representative-class-cam")
-    )
+    assert page.is_visible("#s1 tbody") and not page.is_visible("#s6")
     assert set(page.locator("#s1 tbody tr:not([hidden]) .diff").all_inner_texts()) == {"✗ fails"}
-    assert page.is_visible("table.summary >> nth=0"), "the summary stays whole"
+    page.click("form.row-filter button")
+    page.wait_for_function("() => document.querySelector('#s6').checkVisibility()")
+    assert not page.is_visible("#s1 tbody")
     page.close()
 
 
 def test_without_scripts_every_row_is_shown_and_no_form(site, chromium, serve):
     page = chromium.new_page(java_script_enabled=False)
     page.goto(serve(site) + "book/results.html")
-    assert not page.is_visible("form.row-filter") and page.is_visible("div.rows tbody tr >> nth=0")
+    assert not page.is_visible("form.row-filter")
+    page.click("article details summary >> nth=0")
+    assert page.is_visible("div.rows tbody tr >> nth=0")
     page.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_marks_and_tables_can_be_read_in_both_themes(site, chromium, serve, theme):
-    root, links = serve(site), {"results": "p.about a", "claims": "div.rows a"}
+    root, links = serve(site), {"results": "p.about a", "claims_ss_cam": "div.rows a"}
     for name in links:
         page = chromium.new_page()
         page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")

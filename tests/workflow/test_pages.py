@@ -188,12 +188,13 @@ def test_heads_with_runs_of_their_own_are_not_taken_for_seeds(tmp_path):
 def test_rows_of_one_setting_stand_together_under_one_link_to_each_run(tmp_path):
     for name, changed in (("a-s0", {}), ("a-s1", {"seed": 1}), ("b", {"limit": 5})):
         fake_runs.write(tmp_path, name, **changed)
-    parts = results_page.results_part(read_runs(tmp_path)).split("\n#### ")[1:]
+    parts = results_page.results_part(read_runs(tmp_path)).split("<details>")[1:]
     assert [re.findall(r'href="([^"]*)"', part) for part in parts] == [
         ["../runs/a-s0.html", "../runs/a-s1.html"],
         ["../runs/b.html"],
     ]
-    assert parts[0].startswith("[digits]{.value}, [one \\<digit\\>]{.value}\n")
+    digits, setting = (f'<span class="value">{text}</span>' for text in ("digits", "one &lt;digit&gt;"))
+    assert parts[0].startswith(f"<summary>{digits}, {setting}: 8 rows</summary>")
     assert "images: 24 x 2 seeds · " in parts[0] and "images: 24 · " in parts[1]
     heads = re.findall(r'<th scope="col">(.*?)</th>', parts[0])
     assert heads[:5] == ["method", "metric", "ours [95%]", "paper", "ours - paper"] and "run" not in heads
@@ -218,8 +219,8 @@ def test_without_runs_the_pages_say_so_and_every_claim_is_still_there():
     assert "No run" in results_page.results_part([])
     part = claims_part(claims.judge([]), [])
     on_paper = {"C7", "C14"}  # about printed cells: the paper's tables answer
-    assert "No run" in part and part.count("○ not run</span>") == 2 * len(set(claims.CLAIMS) - on_paper)
-    assert all(f"\n#### {name}\n" in part for name in claims.CLAIMS)
+    assert "No run" in part and part.count("○ not run</span>") == len(set(claims.CLAIMS) - on_paper)
+    assert all(f">{name}</a>" in part for name in claims.CLAIMS)
 
 
 def test_half_runs_have_no_page_and_a_run_without_its_notebook_is_an_error(tmp_path):
@@ -249,15 +250,15 @@ def test_generated_parts_take_the_places_of_their_lines_in_order(tmp_path):
 
 
 def rows_of(page):
-    """Return the text of the table cells of a page's ledger, row by row."""
-    body = page.split('id="claim-by-claim"')[1]
-    rows = re.findall(r"<tr>(<td.*?)</tr>", body, re.S)
-    return [[html.unescape(re.sub("<.*?>", "", c)) for c in re.findall(r"<td>(.*?)</td>", r, re.S)] for r in rows]
+    """Return the cells of a page's tables, row by row; in a cell no text but that outside of <small>."""
+    rows = re.findall(r'<tr data-data="[^"]*">(<td.*?)</tr>', page, re.S)
+    cells = [re.findall(r"<td>(.*?)</td>", row, re.S) for row in rows]
+    return [[html.unescape(re.sub("<small>.*?</small>|<.*?>", "", cell)) for cell in row] for row in cells]
 
 
 def test_every_run_is_a_page_and_linked_and_the_file_of_claims_is_the_page(site):
     pages_of = ["runs/ss_cam-digits-s1.html", "runs/ss_cam-imagenet-resnet18-s0.html", "notebooks/ss_cam.html"]
-    for name in ("results", "claims"):
+    for name in ("results", "claims_ss_cam"):
         page = (site / "book" / f"{name}.html").read_text()
         assert all(f'"../{target}"' in page for target in pages_of), name
         assert len(page) < 1_000_000
@@ -266,11 +267,12 @@ def test_every_run_is_a_page_and_linked_and_the_file_of_claims_is_the_page(site)
     assert "imagenet, resnet18, seed 0" in sidebar and (site / pages_of[1]).is_file()
     (file,) = site.glob("_downloads/*/claims.csv")
     stored = pd.read_csv(file, keep_default_na=False)
-    shown = rows_of((site / "book" / "claims.html").read_text())
+    names = [f"claims_{chapter}.html" for chapter in claims.SETTINGS]
+    shown = [row for name in names for row in rows_of((site / "book" / name).read_text())]
     assert len(shown) == len(stored) > 40
-    assert sorted(row[0].split(" ", 1)[1] for row in shown) == sorted(stored["verdict"])
+    assert sorted(row[1].split(" ", 1)[1] for row in shown) == sorted(stored["verdict"])
     judged = stored[stored["verdict"] != "not run"].replace({"low": {"": "nan"}, "high": {"": "nan"}})  # exact ones
-    assert sorted(r[1] for r in shown if "not run" not in r[0]) == sorted(
+    assert sorted(row[2] for row in shown if "not run" not in row[1]) == sorted(
         claims.text(row) + ("" if row["unit"] in ("%", "number") else f" {row['unit']}")
         for row in judged.astype({"value": float, "low": float, "high": float}).to_dict("records")
     )

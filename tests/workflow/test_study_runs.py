@@ -154,7 +154,7 @@ def test_the_book_is_built_with_the_runs_and_every_text_is_read_as_text(tmp_path
     project = tiny_book.write(tmp_path / "project", name=CHAPTER)
     site = tiny_book.site(project, tmp_path / "out", runs)
     assert not (site / "runs").exists()
-    for name in ("results", "claims"):
+    for name in ("results", f"claims_{CHAPTER}"):
         page = (site / "book" / f"{name}.html").read_text()
         assert f"../notebooks/{CHAPTER}.html" in page and "boom" in page
         assert not re.search(r"<(img|script|iframe|svg)[^>]*boom|<script>boom", page), name

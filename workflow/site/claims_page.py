@@ -1,249 +1,137 @@
-"""The ledger of the papers' claims, as HTML for its page: which runs judged each claim, and how."""
+"""The scoreboard of the papers' claims: a line for each, with its verdict on every kind of data; failures first."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Sequence
 
 import pandas as pd
 from markupsafe import Markup
 
 from cam_utils import claims
+from cam_utils.claims.evidence import SCALES, Claim
 from cam_utils.runs import Run
-from workflow.site import escape, html_parts, photograph_runs, photographs_page, run_pages
-from workflow.site.results_page import link
+from workflow.site import html_parts, photograph_runs, photographs_page, run_pages
+from workflow.site.claims_apart import apart_part
+from workflow.site.verdicts import DATA, MARKS, SINGLE, claim_link, data_name, mark, outcome
 
-# Verdict -> its mark and class: the word is always beside the symbol, colour comes third.
-MARKS = {
-    "holds": ("✓", "up2"),
-    "fails": ("✗", "down2"),
-    "undecided": ("≈", "d0"),
-    "not run": ("○", "none"),
+KINDS = tuple(dict.fromkeys(DATA.values()))  # of data, in the order of the columns
+# Claim -> the section of its chapter that shows most of it; of others the chapter's figure of claims.
+SECTIONS = {
+    **dict.fromkeys(("C7", "C14"), "sec-halved"),
+    **dict.fromkeys(("C11", "C12", "C13", "C15", "C16", "C17", "C18", "C19"), "sec-kernel-usage"),
+    **dict.fromkeys(("E1", "E2", "E3"), "the-derivation"),
+    **dict.fromkeys(("R2", "R3", "R5", "R6", "R7"), "sec-rep-photographs"),
+    **dict.fromkeys(("S1", "S2", "S3"), "sec-ss-photographs"),
 }
-DIGITS = "digits"  # of the data sets, the one that is drawn; all others are photographs
-DECIDED = ("holds", "fails")
-APART = {  # how the verdicts on digits and on photographs go together where they are not the same
-    "opposite": "the other way round",
-    "partly": "mixed within a side",
-    "one side": "decided on one side only",
-}
-PRIMED = {1: "a control of ours", 2: "measured against pixel truth"}  # primes of a claim's id -> what the row is
+FIGURES = {"minmax_cam": "fig-claims", "representative_cam": "fig-rep-claims", "ss_cam": "fig-ss-claims"}
 
 
-def claims_part(ledger: pd.DataFrame, runs: Iterable[Run]) -> str:
+def claims_part(ledger: pd.DataFrame, runs: Sequence[Run]) -> str:
     """Return the generated part of the page of claims, as MyST; `ledger` is what `claims.judge` returns."""
-    runs = {run.id: run for run in runs}
-    chapters: dict[str, dict] = {}
-    for name, claim in claims.CLAIMS.items():
-        chapters.setdefault(claim.chapter, {})[name] = claim
-    count = (
-        "No run has been read into this build: nothing is judged but printed cells." if not runs else _count(ledger)
-    )
-    text = f"{count} The same rows as a file: {{download}}`claims.csv`.\n"
-    limits = dict.fromkeys(map(photographs_page.limits, filter(photograph_runs.is_one, runs.values())))
+    names = {run.id: run_pages.short_name(run) for run in runs}
+    said = "No run has been read into this build: nothing is judged but printed cells."
+    text = f"{count(ledger) if names else said} The same rows as a file: {{download}}`claims.csv`.\n"
+    for chapter in dict.fromkeys(claim.chapter for claim in claims.CLAIMS.values()):
+        title = run_pages.PAPERS.get(chapter, chapter)
+        frame = html_parts.frame(scoreboard(chapter, ledger, names), f"The claims of {title}")
+        text += f"\n## {title}\n\n{_of_paper(chapter, ledger)}\n\n{html_parts.raw(frame)}"
+    limits = dict.fromkeys(map(photographs_page.limits, filter(photograph_runs.is_one, runs)))
     text += "".join(f"\n{limit}\n" for limit in limits if limit)
-    for chapter in chapters:
-        title = run_pages.PAPERS.get(chapter, chapter)
-        summary = _summary(ledger[ledger["chapter"] == chapter], runs, chapter)
-        frame = html_parts.frame(summary, f"Verdicts on {title}, by run")
-        text += f"\n### {title}: verdicts by run\n\n{html_parts.raw(frame)}"
-    text += f"\n(sec-apart)=\n## Photographs against digits\n\n{apart_part(ledger)}"
-    choices = {
-        "verdict": [mark_text(verdict) for verdict in MARKS if verdict in set(ledger["verdict"])],
-        "dataset": sorted({str(d) for d in ledger["dataset"].dropna()} - {""}),
-        "chapter": [run_pages.PAPERS.get(chapter, chapter) for chapter in chapters],
+    return f"{text}\n(sec-apart)=\n## Photographs against digits\n\n{apart_part(ledger)}"
+
+
+def count(ledger: pd.DataFrame) -> str:
+    """Return in a sentence how many claims have been judged, and how many came out in each way."""
+    found = pd.Series({name: outcome(ledger, name) for name in claims.CLAIMS})
+    judged = ledger["verdict"] != "not run"
+    counts = found[found != "not run"].value_counts()
+    parts = ", ".join(f"{counts[verdict]} {MARKS[verdict].word}" for verdict in MARKS if verdict in counts)
+    return f"{counts.sum()} of {len(found)} claims have been judged, in {judged.sum():,} tests: {parts}."
+
+
+def _of_paper(chapter: str, ledger: pd.DataFrame) -> str:
+    """Return the sentence above a paper's table."""
+    tests = ((ledger["chapter"] == chapter) & (ledger["verdict"] != "not run")).sum()
+    return f"{{doc}}`All {tests:,} tests, run by run <claims_{chapter}>`. Chapter: {{doc}}`../notebooks/{chapter}`."
+
+
+def scoreboard(chapter: str, ledger: pd.DataFrame, names: dict[str, str]) -> Markup:
+    """Return the table of a paper's claims; a kind of data on which none of them was asked has no column.
+
+    names: how the runs are called, by their ids.
+    """
+    own = [claim for claim in claims.CLAIMS.values() if claim.chapter == chapter]
+    results = {claim.id: outcome(ledger, claim.id) for claim in own}
+    known = {data_name(name) for name in ledger.loc[ledger["chapter"] == chapter, "dataset"]} - {""}
+    kinds = [*KINDS, *sorted(known - {*KINDS})]
+    cells = {
+        kind: {claim.id: _cell(ledger, claim.id, kind) for claim in own}
+        for kind in kinds
+        if any(outcome(ledger, claim.id, kind) != "not asked" for claim in own)
     }
-    text += f"\n## Claim by claim\n\n{html_parts.raw(html_parts.filters(choices))}"
-    for chapter, own in chapters.items():
-        title = run_pages.PAPERS.get(chapter, chapter)
-        text += f"\n### The claims of {title}\n"
-        for name, claim in own.items():
-            rows = _shown(ledger[ledger["claim"].map(paper_id) == name], runs, claim.statement)
-            frame = html_parts.frame(html_parts.table(rows), f"Verdicts on {name}", chapter=title)
-            statement, evidence = (escape.prose(part) for part in (claim.statement, claim.evidence))
-            text += f"\n#### {name}\n\n**Claim.** {statement}\n\n**The paper's own evidence.** {evidence}\n\n"
-            text += html_parts.raw(frame)
-    return text
-
-
-def apart(ledger: pd.DataFrame) -> pd.DataFrame:
-    """Return the tests that runs on digits and runs on photographs both judge: one row per claim, part and head.
-
-    Columns: claim, part, head, digits and photographs (the verdicts of that side's rows, a tuple), kind: "same" or
-    a key of APART. Undecided rows have no say where another row of their side decides.
-
-    >>> rows = pd.DataFrame({"claim": "C1", "part": "a", "head": "", "dataset": ["digits", "msrc"]})
-    >>> apart(rows.assign(verdict=["holds", "fails"], runs="a"))["kind"].item()
-    'opposite'
-    """
-    judged = ledger[(ledger["verdict"] != "not run") & (ledger["runs"] != "")]  # a paper's cells are no run
-    rows = []
-    for (claim, part, head), own in judged.groupby(["claim", "part", "head"], sort=False):
-        drawn = own["dataset"] == DIGITS
-        if drawn.any() and not drawn.all():
-            sides = {
-                "digits": tuple(own.loc[drawn, "verdict"]),
-                "photographs": tuple(own.loc[~drawn, "verdict"]),
-            }
-            rows.append({"claim": claim, "part": part, "head": head, **sides, "kind": _kind(*sides.values())})
-    return pd.DataFrame(rows, columns=["claim", "part", "head", "digits", "photographs", "kind"])
-
-
-def _kind(digits: tuple[str, ...], photographs: tuple[str, ...]) -> str:
-    ours, theirs = ({*side} & {*DECIDED} for side in (digits, photographs))
-    if len(ours) > 1 or len(theirs) > 1:
-        return "partly"
-    if ours == theirs:
-        return "same"
-    return "opposite" if ours and theirs else "one side"
-
-
-def apart_sentence(ledger: pd.DataFrame) -> str:
-    """Return in a sentence how many tests came out otherwise on photographs, with a link to the list of them."""
-    found = apart(ledger)
-    if found.empty:
-        return "No test of a claim has been judged on both digits and photographs."
-    counts = found["kind"].value_counts()
-    parts = [f"{counts[kind]} {words}" for kind, words in APART.items() if kind in counts]
-    otherwise = f"; {', '.join(parts)} ({{ref}}`the list <sec-apart>`)" if parts else ""
-    return (
-        f"Of {len(found)} tests of the paper's claims that both judge, "
-        f"{counts.get('same', 0)} came out the same{otherwise}."
-    )
-
-
-def apart_part(ledger: pd.DataFrame) -> str:
-    """Return the list of tests that came out otherwise on photographs than on digits, as MyST."""
-    found = apart(ledger)
-    text = f"{apart_sentence(ledger)}\n"
-    if (found["kind"] == "same").all():
-        return text
-    text += (
-        "\nA test is a part of a claim under one head; a cell counts its verdicts over runs, rates and scenes. The "
-        "chapter on digits trains its linear head slowly and its kernel-usage head fast, photographs have both "
-        "heads at both rates: where heads are compared, the rate may be what turns a verdict round.\n"
-    )
-    for kinds, label in ((("opposite", "partly"), "Other verdicts"), (("one side",), "Decided on one side only")):
-        own = found[found["kind"].isin(kinds)]
-        if own.empty:
-            continue
-        rows = [
-            {
-                "claim": _claim_link(row.claim),
-                "what it says": sentence(row.part),
-                "head": row.head,
-                "digits": _cell(pd.Series(row.digits)),
-                "photographs": _cell(pd.Series(row.photographs)),
-            }
-            for row in own.sort_values("kind", kind="stable").itertuples()
-        ]
-        frame = html_parts.frame(html_parts.table(rows, "summary"), label)
-        text += f"\n{html_parts.raw(html_parts.folded(label, frame) if 'one side' in kinds else frame)}"
-    return text
-
-
-def _claim_link(name: str) -> Markup:
-    return Markup('<a href="#{}">{}</a>').format(paper_id(name).lower(), name)
-
-
-def mark_text(verdict: str) -> str:
-    """Return the verdict as it reads on the page: "✓ holds"."""
-    return f"{MARKS[verdict][0]} {verdict}"
-
-
-def mark(verdict: str, count: int | None = None) -> Markup:
-    """Return the verdict as HTML: symbol, word, and how often."""
-    times = "" if count is None or count == 1 else f" {count}x"
-    return Markup('<span class="diff {}">{}</span>').format(MARKS[verdict][1], mark_text(verdict) + times)
-
-
-def run_ids(cell: str, known: Container[str] = ()) -> list[str]:
-    """Return the ids in a cell of the ledger's column `runs`; one of the `known` may hold a comma itself.
-
-    >>> run_ids("minmax_cam, minmax_cam-digits-s1"), run_ids("a, b", {"a, b"})
-    (['minmax_cam', 'minmax_cam-digits-s1'], ['a, b'])
-    """
-    return [cell] if cell in known else [name for name in cell.split(", ") if name]
-
-
-def paper_id(claim: str) -> str:
-    """Return the paper's claim that a row is about: S1' is a control of ours beside S1.
-
-    >>> paper_id("S1'"), paper_id("C5''")
-    ('S1', 'C5')
-    """
-    return claim.rstrip("'")
-
-
-def _count(ledger: pd.DataFrame) -> str:
-    """Return one sentence: how many claims have been judged, and how many tests ended in each verdict."""
-    ids = ledger["claim"].map(paper_id)
-    tests = ledger["verdict"] != "not run"
-    counts = ledger["verdict"].value_counts()
-    parts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in MARKS if verdict in counts)
-    return (
-        f"{ids[tests].nunique()} of {ids.nunique()} claims have been judged, in {tests.sum()} tests. "
-        f"The ledger's rows: {parts}."
-    )
-
-
-def _summary(rows: pd.DataFrame, runs: dict[str, Run], chapter: str) -> Markup:
-    """Return a table of claims by runs; a cell counts the verdicts of the claim's parts and settings on the run."""
-    pairs = rows.assign(run=rows["runs"].map(lambda cell: run_ids(cell, runs))).explode("run")
-    shown = []
-    for name, own in rows.groupby("claim", sort=False):
-        line = {
-            "claim": _claim_link(name),
-            "all runs": _cell(own["verdict"]),
+    rows = [
+        {
+            "claim": _claim(claim, results[claim.id], ledger[ledger["claim"] == claim.id], names),
+            **{kind: of_kind[claim.id] for kind, of_kind in cells.items()},
         }
-        for run in (run for run in runs.values() if run.chapter in claims.SETTINGS[chapter]):
-            found = pairs[(pairs["claim"] == name) & (pairs["run"] == run.id)]
-            line[link(run, run_pages.short_name(run))] = _cell(found["verdict"])
-        shown.append(line)
-    return html_parts.table(shown, "summary")
+        for claim in sorted(own, key=lambda claim: _rank(results[claim.id], ledger[ledger["claim"] == claim.id]))
+    ]
+    return html_parts.table(rows, "scores", cards=True)
 
 
-def _cell(verdicts: pd.Series) -> Markup | str:
-    counts = verdicts.value_counts()
-    return Markup(" ").join(mark(verdict, counts[verdict]) for verdict in MARKS if verdict in counts) or "-"
+def _rank(verdict: str, rows: pd.DataFrame) -> tuple[int, float]:
+    """Return where a claim stands: what fails comes first, and among alike verdicts what fails in more tests."""
+    counts = rows["verdict"].value_counts()
+    failed, held = (counts.get(word, 0) for word in ("fails", "holds"))
+    return list(MARKS).index(verdict), -failed / max(failed + held, 1)
 
 
-def _shown(rows: pd.DataFrame, runs: dict[str, Run], statement: str) -> list[dict[str, str]]:
-    """Return the rows of one claim as text and HTML."""
-    shown = []
-    for row in rows.to_dict("records"):
-        part = "" if row["part"] == statement else row["part"]
-        if primes := row["claim"].count("'"):
-            part = f"{row['claim']}, {PRIMED[primes]}: {part}"
-        measured = pd.notna(row["value"])
-        unit = "" if row["unit"] in ("%", "number") else f" {row['unit']}"
-        shown.append(
-            {
-                "verdict": mark(row["verdict"]),
-                "value [95%]": claims.text(row) + unit if measured else "",
-                "seeds": claims.seeds_text(row),
-                "images": _plain(row["n_images"]),
-                "part": sentence(part),
-                "reason": sentence(row["reason"]),
-                **{name: _plain(row[name]) for name in ("dataset", "network", "head", "seed", "setting")},
-                "wanted": _wanted(row) if measured else "",
-                "run": Markup(" ").join(
-                    link(runs[each]) if each in runs else each for each in run_ids(row["runs"], runs)
-                )
-                or ("the paper's tables" if measured else ""),
-            }
-        )
-    said = [name for name in shown[0] if any(row[name] for row in shown)]  # a column that says nothing is left out
-    return [{name: row[name] for name in said} for row in shown]
+def _cell(ledger: pd.DataFrame, claim: str, kind: str) -> Markup:
+    """Return the verdict on one kind of data, and where tests differ how many said what."""
+    verdict = outcome(ledger, claim, kind)
+    shown = mark(verdict)
+    if verdict in (*SINGLE, "not asked"):
+        return shown
+    tests = ledger[(ledger["claim"] == claim) & (ledger["dataset"].map(data_name) == kind) & (ledger["runs"] != "")]
+    counts = tests["verdict"].value_counts()
+    return shown + Markup("<small>{}</small>").format(
+        " ".join(f"{counts[each]} {MARKS[each].symbol}" for each in MARKS if each in counts and each in SINGLE)
+    )
 
 
-def _wanted(row: dict) -> str:
-    """Return on which side of the margin the value should lie; nothing of a count that has no side."""
+def _claim(claim: Claim, verdict: str, rows: pd.DataFrame, names: dict[str, str]) -> Markup:
+    """Return the claim's own cell: its sentence, its hardest test, and where the chapter shows it."""
+    section = SECTIONS.get(claim.id, FIGURES[claim.chapter])
+    tests = rows[rows["verdict"] != "not run"]
+    said = Markup(" {}").format(mark(verdict)) if tests.empty or (tests["runs"] == "").all() else Markup()
+    below = claim.needs if tests.empty else hardest(tests, names)
+    return Markup('{} {}{}<small>{} · <a href="../notebooks/{}.html#{}">in the chapter</a></small>').format(
+        claim_link(claim.id), claim.statement, said, below, claim.chapter, section
+    )
+
+
+def hardest(tests: pd.DataFrame, names: dict[str, str]) -> str:
+    """Return in words the test that speaks most against the claim: it fails by most, or holds by least."""
+    order = list(MARKS)
+    scale = tests["unit"].map(SCALES).astype(float)
+    favour = (tests["value"] - tests["margin"]) * tests["wanted"].astype(float) / scale
+    ranked = tests.assign(order=tests["verdict"].map(order.index), favour=favour)
+    row = ranked.sort_values(["order", "favour"], kind="stable").iloc[0].to_dict()
+    where = ", ".join(filter(None, [names.get(row["runs"], row["runs"]) or "as printed", row["head"]]))
+    return f"{row['part']}: {value_text(row)}{wanted_text(row)} ({where})"
+
+
+def value_text(row: dict) -> str:
+    """Return a test's value with its interval and unit, "" of none."""
+    if pd.isna(row["value"]):
+        return ""
+    unit = "" if row["unit"] in ("%", "number") else f" {row['unit']}"
+    return claims.text(row) + unit
+
+
+def wanted_text(row: dict) -> str:
+    """Return on which side of the margin the value should lie; nothing of a count that has no side.
+
+    >>> wanted_text({"wanted": -1, "margin": 2.0})
+    ', claimed below 2'
+    """
     word = {1: "above", -1: "below"}.get(row["wanted"])
-    return f"{word} {row['margin']:g}" if word else ""
-
-
-def sentence(text: str) -> Markup:
-    """Return a text that may break over lines; other cells may not."""
-    return Markup('<span class="text">{}</span>').format(escape.html(text)) if text else Markup()
-
-
-def _plain(value: object) -> str:
-    return "" if pd.isna(value) else str(value)
+    return f", claimed {word} {row['margin']:g}" if word else ""

@@ -15,10 +15,12 @@ from cam_utils.runs import Run
 from workflow.site import explorer, photograph_runs, photographs_page, study_runs
 from workflow.site.chapter_pages import add_command, with_buttons
 from workflow.site.citation_page import citation_part
+from workflow.site.claims_details import details_part
 from workflow.site.claims_page import claims_part
 from workflow.site.contents import pages_of
 from workflow.site.explorer_page import explorer_part
 from workflow.site.networks_page import networks_part
+from workflow.site.notebook_tables import make_readable
 from workflow.site.photographs_summary import summary_part
 from workflow.site.results_first import first_part
 from workflow.site.results_page import results_part
@@ -57,6 +59,7 @@ def stage(source: Path, runs: Iterable[Run], left_out: Sequence[str] = ()) -> No
     for path in sorted((source / "notebooks").glob("*.ipynb")):
         chapter = nbformat.read(path, 4)
         add_command(chapter, path.stem, settings.get("repository", {}).get("url", ""))
+        make_readable(chapter)
         nbformat.write(chapter, path)
     contents = add_to_toc(_read(source / "_toc.yml"), runs)
     _write(source / "_toc.yml", contents)
@@ -94,6 +97,10 @@ def _claims(book: Staged) -> str:
     return claims_part(book.ledger, book.runs)
 
 
+def _tests_of(chapter: str) -> Callable[[Staged], str]:
+    return lambda book: details_part(chapter, book.ledger, book.runs)
+
+
 def _explorer(book: Staged) -> str:
     shown = explorer.explore()
     (book.source / "assets" / "explorer-data.js").write_text(explorer.script(shown))
@@ -104,13 +111,14 @@ def _explorer(book: Staged) -> str:
 # page -> its generated parts, in the order of their lines; they may leave files in the staged book
 GENERATED: dict[str, Sequence[Callable[[Staged], str]]] = {
     "book/results": (
-        lambda book: first_part(book.source, book.runs, book.ledger),
+        lambda book: first_part(book.source, book.runs, book.ledger, book.source / "book"),
         lambda book: results_part(book.runs, book.left_out),
     ),
     "book/claims": (_claims,),
+    **{f"book/claims_{chapter}": (_tests_of(chapter),) for chapter in claims.SETTINGS},
     "book/citation": (lambda book: citation_part(book.source / "CITATION.cff"),),
     "book/speed": (lambda book: speed_part(book.source),),
     "book/networks": (lambda book: networks_part(book.source),),
-    photograph_runs.PAGE: (lambda book: summary_part(book.source, book.runs),),
+    photograph_runs.PAGE: (lambda book: summary_part(book.source, book.runs, book.source / "book"),),
     "book/explorer": (_explorer,),
 }

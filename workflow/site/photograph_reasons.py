@@ -26,7 +26,7 @@ def reasons_part(runs: Sequence[Run]) -> list[str]:
     lines = [line for run, rows in found for line in _shown(run, rows)]
     if len(found) == 1:  # one that says the same in every row
         lines = [{name: cell for name, cell in line.items() if name != "run"} for line in lines]
-    body = html_parts.table(lines)
+    body = html_parts.table(lines, "wraps")
     return [
         "## Where they differ",
         f"{tables.contrast(METHOD, OTHER)} in points among the labels of images with several labels, cut in halves "

@@ -3,9 +3,9 @@
 import pandas as pd
 from markupsafe import Markup
 
-from cam_utils.evaluation import bootstrap, facts, results
+from cam_utils.evaluation import bootstrap, facts
+from cam_utils.evaluation.display import method_name, metric_name
 
-NAMES = results.PAPER_METHODS | {"area-matched-cam": "area-matched CAM"}
 CONTRASTS = (("minmax-cam", "cam"), ("minmax-cam", "area-matched-cam"), ("d-minmax-cam", "cam"))
 KINDS = {1: ("up2", "better"), 0: ("d0", "undecided"), -1: ("down2", "worse")}  # a difference's class and word
 LEGEND = (
@@ -51,13 +51,12 @@ def seeds(row) -> str:
 
 def title(metric: str) -> str:
     """Return a metric's name with the way in which it is better: "%AD ↓"."""
-    known = facts.METRICS.get(metric)
-    return f"{known.symbol or known.title} {'↑' if known.wanted > 0 else '↓'}" if known else metric
+    return metric_name(metric, arrow=True)
 
 
 def contrast(method: str, other: str) -> str:
     """Return "MinMax-CAM - CAM"."""
-    return f"{NAMES.get(method, method)} - {NAMES.get(other, other)}"
+    return f"{method_name(method)} - {method_name(other)}"
 
 
 def differences(effects: pd.DataFrame) -> list[dict[str, object]]:
@@ -86,7 +85,7 @@ def means(averages: pd.DataFrame) -> list[dict[str, object]]:
     metrics = [name for name in facts.METRICS if name in set(averages["metric"])]
     for (images, head, rate, method), rows in averages.groupby(keys, sort=False, observed=True):
         value = rows.set_index("metric")["value"]
-        line = {"images": images, "head": head, "rate": f"{rate:g}", "method": NAMES.get(method, method)}
+        line = {"images": images, "head": head, "rate": f"{rate:g}", "method": method_name(method)}
         line |= {title(name): bootstrap.text(value.get(name, float("nan"))) for name in metrics}
         line["empty maps"] = bootstrap.text(value.get("is_zero", float("nan")))
         shown.append(line | {"seeds": f"{rows['n_seeds'].max()}"})

@@ -4,20 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
-from cam_utils import charts, plots
 from cam_utils.claims.photographs import SEVERAL
-from cam_utils.evaluation import facts
+from cam_utils.evaluation.display import method_name, metric_name
 from cam_utils.runs import Run
-from workflow.site import escape, html_parts
+from workflow.site import escape, html_parts, photograph_figures
 from workflow.site import photograph_runs as numbers
 from workflow.site import photograph_tables as tables
-from workflow.site.photograph_tables import NAMES, contrast, direction, judged, number, seeds, title
+from workflow.site.photograph_tables import direction, judged, number, seeds, title
 from workflow.site.run_pages import duration, short_name
 
 FIRST = tables.CONTRASTS[:2]  # what the sentences are about
-COLOURS = 64
 LIMITS = {
     "voc2012": (
         "This VOC 2012 is a sample of {images:,} images centred on animals, not the whole data set: every image "
@@ -110,7 +107,7 @@ def empty(run: Run) -> str:
     own = rows[(rows["head"] == head) & (rows["rate"] == rate) & (rows["value"] >= 1)]
     if own.empty:
         return ""
-    shares = ", ".join(f"{tables.NAMES.get(row.method, row.method)} {row.value:.0f}%" for row in own.itertuples())
+    shares = ", ".join(f"{method_name(row.method)} {row.value:.0f}%" for row in own.itertuples())
     return (
         f"**Empty maps.** Of the annotated labels' maps, these shares are zero everywhere: {escape.prose(shares)}. "
         "They have no energy and point nowhere, and are left out there; in IoU and in the scores they count."
@@ -153,7 +150,7 @@ def found(effects: pd.DataFrame) -> list[str]:
                 alike = (own.apply(direction, axis=1) == direction(row)).sum()
                 value = escape.myst(f"{number(row)} {seeds(row)}")
                 word = tables.KINDS[judged(row)][1]
-                parts.append(f"against {NAMES[other]} {value}, {word} ({alike} of {len(own)})")
+                parts.append(f"against {method_name(other)} {value}, {word} ({alike} of {len(own)})")
         if parts:
             lines.append(f"- **{escape.prose(title(metric))}**: {'; '.join(parts)}.")
     lines.append("\nThe last parentheses count the heads and rates of which the same is true.")
@@ -168,16 +165,18 @@ def verdict(rows: pd.DataFrame, method: str, other: str) -> str:
         each = {judged(row) for row in own[own["metric"] == metric].to_dict("records")}
         if each:
             kind = "mixed" if len(each) > 1 else tables.KINDS[each.pop()][1]
-            kinds.setdefault(kind, []).append(facts.METRICS[metric].symbol or facts.METRICS[metric].title)
+            kinds.setdefault(kind, []).append(metric_name(metric))
     words = {"better": "better in {}", "worse": "worse in {}", "undecided": "undecided in {}"}
     said = [form.format(escape.prose(_listed(kinds[kind]))) for kind, form in words.items() if kind in kinds]
     mixed = escape.prose(_listed(kinds["mixed"])) if "mixed" in kinds else ""
     first = (
-        f"Under every head and rate **{NAMES[method]} against {NAMES[other]}** is {'; '.join(said)}."
+        f"Under every head and rate **{method_name(method)} against {method_name(other)}** is {'; '.join(said)}."
         if said
         else ""
     )
-    open_ = f"Heads and rates differ on {NAMES[method]} against {NAMES[other]} in {mixed}." if mixed else ""
+    open_ = (
+        f"Heads and rates differ on {method_name(method)} against {method_name(other)} in {mixed}." if mixed else ""
+    )
     return " ".join(filter(None, (first, open_)))
 
 
@@ -188,31 +187,14 @@ def figure(run: Run, effects: pd.DataFrame, folder: Path | None) -> str:
         return ""
     first, rate = numbers.reference(rows)
     rows = rows[rows["rate"] == rate]
-    drawn = rows.assign(
-        level=rows["head"].astype(str) + " head",
-        score=pd.Categorical(rows["metric"].map(title), [title(metric) for metric in numbers.SHOWN]),
-        truth=[contrast(*pair) for pair in zip(rows["method"], rows["baseline"], strict=True)],
-    ).sort_values("score", kind="stable")
-    wanted = [contrast(*pair) for pair in tables.CONTRASTS]
-    drawn = pd.concat([drawn[drawn["truth"] == each] for each in wanted])
-    name = f"fig-effects--{escape.file_name(run.id)}"
-    if folder:
-        plots.look()
-        levels = sorted(drawn["level"].unique(), key=lambda level: level != f"{first} head")
-        plots.save(charts.forest(drawn, levels, xlabel="points", limits=None, width=2.1), folder / f"{name}.png")
-        _reduce(folder / f"{name}.png")
+    rows = rows.assign(level=rows["head"].astype(str) + " head")
+    levels = sorted(rows["level"].unique(), key=lambda level: level != f"{first} head")
     caption = (
         f"Differences on images of several labels at rate {rate:g}, in points, with 95% intervals over images; the "
         "small marks are the lowest and the highest seed. An arrow says which way a metric is better."
     )
-    return f"```{{figure}} {name}.png\n:name: {name}\n:alt: {caption}\n\n{caption}\n```"
-
-
-def _reduce(file: Path) -> None:
-    """Write the drawing again in as few colours as it has, a third of its bytes."""
-    with Image.open(file) as drawing:
-        small = drawing.convert("RGB").quantize(COLOURS)
-    small.save(file, optimize=True)
+    name = f"fig-effects--{escape.file_name(run.id)}"
+    return photograph_figures.figure(rows, levels, name, caption, folder, width=2.1)
 
 
 def _facts(run: Run) -> list[str]:
@@ -226,7 +208,7 @@ def _facts(run: Run) -> list[str]:
     times = numbers.seconds(run)
     least = times.get("cam", min(times.values(), default=1.0))
     rows = [
-        {"method": NAMES.get(name, name), "seconds per image": f"{value:.3g}", "over CAM": f"{value / least:.2f}"}
+        {"method": method_name(name), "seconds per image": f"{value:.3g}", "over CAM": f"{value / least:.2f}"}
         for name, value in times.items()
     ]
     same = numbers.identities(run)
@@ -255,7 +237,7 @@ def _choices(effects: pd.DataFrame) -> dict[str, Sequence[str]]:
 def _table(rows: list[dict[str, object]], label: str) -> str:
     if not rows:
         return "No head predicted any label: there is no number to show."
-    return html_parts.raw(html_parts.frame(html_parts.table(rows), label))
+    return html_parts.raw(html_parts.frame(html_parts.table(rows, "wraps"), label))
 
 
 def _listed(names: Sequence[str]) -> str:

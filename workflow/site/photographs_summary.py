@@ -11,7 +11,7 @@ import pandas as pd
 from cam_utils.claims.photographs import SEVERAL
 from cam_utils.evaluation import facts
 from cam_utils.runs import Run
-from workflow.site import escape, html_parts, photograph_reasons, photographs_page
+from workflow.site import escape, html_parts, photograph_figures, photograph_reasons, photographs_page
 from workflow.site import photograph_runs as numbers
 from workflow.site import photograph_tables as tables
 from workflow.site.results_page import link
@@ -30,8 +30,11 @@ FORMS = {
 }
 
 
-def summary_part(source: Path, runs: Sequence[Run]) -> str:
-    """Return the generated part of the page on photographs, as MyST; reads the study of digits in `source`."""
+def summary_part(source: Path, runs: Sequence[Run], folder: Path | None = None) -> str:
+    """Return the generated part of the page on photographs, as MyST; reads the study of digits in `source`.
+
+    Its figure is drawn into `folder`, where the page will lie, if given.
+    """
     runs = [run for run in runs if numbers.is_one(run)]
     rows = pd.concat([differences(run) for run in runs]) if runs else pd.DataFrame()
     if rows.empty:
@@ -42,22 +45,36 @@ def summary_part(source: Path, runs: Sequence[Run]) -> str:
     lines = [line | {"run": names[line["run"]]} for line in summary(rows)]
     if len(names) == 1:  # one that says the same in every row
         lines = [{name: cell for name, cell in line.items() if name != "run"} for line in lines]
-    body = html_parts.table(lines)
+    body = html_parts.frame(html_parts.table(lines, "wraps"), "All runs on photographs")
     parts = [
         "## What was found",
         f"This build has read {len(names)} run{'s' * (len(names) > 1)} of the study: "
         f"{escape.prose('; '.join(short_name(run) for run in runs))}. On images of several labels, for the "
         f"{settings}:",
         "\n".join(f"- {sentence}" for sentence in findings(rows)),
-        "The same in points, with 95% intervals over images and the range over the seeds in parentheses. "
+        figure(rows, runs, "fig-photographs", folder),
+        "The same as numbers, with 95% intervals over images and the range over the seeds in parentheses. "
         f"{tables.LEGEND}",
-        html_parts.raw(html_parts.frame(body, "All runs on photographs")),
+        html_parts.raw(html_parts.folded(f"All numbers: {len(lines)} rows", body)),
         *limits,
         "## Digits and photographs",
         *beside_digits(source, rows),
         *photograph_reasons.reasons_part(runs),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def figure(rows: pd.DataFrame, runs: Sequence[Run], name: str, folder: Path | None) -> str:
+    """Return the figure of :func:`differences`, drawn into `folder` if given: a panel for each run."""
+    names = {run.id: "\n".join(short_name(run).split(", ")) for run in runs}
+    caption = (
+        "MinMax-CAM minus CAM, and minus CAM of the same size, on images of several labels, in points, with 95% "
+        "intervals over images; the small marks are the lowest and the highest seed. An arrow says which way a "
+        "metric is better."
+    )
+    rows = rows.assign(level=rows["run"].map(names))
+    levels, pairs = list(rows["level"].unique()), tables.CONTRASTS[:2]
+    return photograph_figures.figure(rows, levels, name, caption, folder, pairs, width=2.4, columns=2)
 
 
 def differences(run: Run) -> pd.DataFrame:
@@ -183,7 +200,7 @@ def beside_digits(source: Path, rows: pd.DataFrame) -> list[str]:
         "seeds and their range ({doc}`results`); photographs: how many lie higher or lower, by interval and seeds. "
         "Where a label stands alone the two maps are one, so images of one label change the size of a difference "
         "and not its sign. Sizes must not be compared: data, networks and classes differ.",
-        html_parts.raw(html_parts.frame(html_parts.table(shown), "Digits beside photographs")),
+        html_parts.raw(html_parts.frame(html_parts.table(shown, "wraps"), "Digits beside photographs")),
     ]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from cam_utils.claims.strata import STRATA
 from cam_utils.evaluation import facts
 from cam_utils.runs import Run
-from workflow.site import claims_page, escape, photograph_reasons, photographs_page
+from workflow.site import claims_apart, escape, photograph_reasons, photographs_page
 from workflow.site import photograph_runs as numbers
 from workflow.site import photograph_tables as tables
 from workflow.site import photographs_summary as summary
@@ -24,10 +24,11 @@ QUESTIONS = {  # of MinMax-CAM beside CAM
 SHRUNK = "Is that more than shrinking CAM's map as much would do?"  # beside area-matched CAM
 
 
-def first_part(source: Path, runs: Sequence[Run], ledger: pd.DataFrame) -> str:
+def first_part(source: Path, runs: Sequence[Run], ledger: pd.DataFrame, folder: Path | None = None) -> str:
     """Return what the page of results says first, as MyST: of photographs, of digits, where they differ and why.
 
-    `ledger` is what `claims.judge` returns of all runs of the book.
+    `ledger` is what `claims.judge` returns of all runs of the book. The figure is drawn into `folder`, where the
+    page will lie, if given.
     """
     runs = [run for run in runs if numbers.is_one(run)]
     found = [(run, rows) for run in runs if len(rows := summary.differences(run))]
@@ -37,17 +38,17 @@ def first_part(source: Path, runs: Sequence[Run], ledger: pd.DataFrame) -> str:
     both = summary.compared(scenes, rows) if len(scenes) and len(rows) else pd.DataFrame()
     parts = [
         "## What photographs say",
-        *(_photographs([run for run, _ in found], rows) if found else [summary.NOTHING]),
+        *(_photographs([run for run, _ in found], rows, folder) if found else [summary.NOTHING]),
         "## What digits say",
         *(_digits(scenes) if len(scenes) else [summary.missing()]),
         "## Where the two differ, and why",
-        " ".join([*summary.agreement(both), claims_page.apart_sentence(ledger)]),
+        " ".join([*summary.agreement(both), claims_apart.apart_sentence(ledger)]),
         *_why(scenes, [run for run, _ in found]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _photographs(runs: Sequence[Run], rows: pd.DataFrame) -> list[str]:
+def _photographs(runs: Sequence[Run], rows: pd.DataFrame, folder: Path | None) -> list[str]:
     named = escape.prose("; ".join(short_name(run) for run in runs))
     settings = " or ".join(map(escape.prose, dict.fromkeys(rows["setting"])))
     alone = rows[(rows["method"] == summary.CAM[0]) & (rows["baseline"] == summary.CAM[1])]
@@ -58,6 +59,7 @@ def _photographs(runs: Sequence[Run], rows: pd.DataFrame) -> list[str]:
         f"MinMax-CAM beside CAM on images of several labels, in {len(runs)} run{'s' * (len(runs) > 1)} ({named}; "
         f"{settings}), in points:",
         "\n".join(f"- {line}" for line in [first, f"{size} (Beside area-matched CAM.)", *rest]),
+        summary.figure(rows, runs, "fig-results", folder),
         *filter(None, dict.fromkeys(photographs_page.limits(run) for run in runs)),
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from cam_utils.evaluation import bootstrap, results
+from cam_utils.evaluation import bootstrap, display, results
 from cam_utils.networks.facts import NETWORKS
 from cam_utils.runs import Run
 from workflow.site import escape, html_parts, photograph_runs, run_pages
@@ -138,15 +138,18 @@ def results_part(runs: Iterable[Run], left_out: Iterable[str] = ()) -> str:
     choices = {column: sorted(found[column].unique()) for column in ("dataset", "network")}
     text = html_parts.raw(html_parts.filters(choices | {"table": names.values()}) + "\n" + LEGEND) + missing
     for name, own in found.groupby("table", sort=False):
-        text += f"\n### {escape.prose(names[name])}\n"
+        text += f"\n### {escape.prose(names[name])}\n\n"
         for (dataset, network, _, setting, ids), rows in own.groupby(ABOUT, sort=False):
-            title = ", ".join(map(escape.myst, dict.fromkeys((dataset, network, setting))))
+            parts = map(Markup('<span class="value">{}</span>').format, dict.fromkeys((dataset, network, setting)))
+            title = Markup(", ").join(parts)
             about, lines = _common(_shown(rows))
             facts = {"table": names[name], "dataset": dataset, "network": network}
-            frame = html_parts.frame(html_parts.table(lines), f"Ours beside {names[name]}: {setting}", **facts)
+            label = f"Ours beside {names[name]}: {setting}"
+            frame = html_parts.frame(html_parts.table(lines, "wraps"), label, **facts)
             links = Markup(" ").join(link(pages[each]) for each in ids)
             line = Markup('<p class="about">{}run: {}</p>\n').format(about, links)
-            text += f"\n#### {title}\n\n{html_parts.raw(line + frame)}"
+            count = f"{len(lines)} row{'s' * (len(lines) > 1)}"
+            text += html_parts.raw(html_parts.folded(Markup("{}: {}").format(title, count), line + frame))
     return text
 
 
@@ -158,8 +161,8 @@ def _shown(rows: pd.DataFrame) -> list[dict[str, str]]:
         paper = "" if np.isnan(low) else f"{low:.2f}" + (f" to {high:.2f}" if high > low else "")
         shown.append(
             {
-                "method": row.method,
-                "metric": row.metric,
+                "method": display.method_name(row.method),
+                "metric": display.metric_name(row.metric, arrow=True),
                 "ours [95%]": bootstrap.text(row.value, row.low, row.high),
                 "paper": paper,
                 "ours - paper": difference(row.value, row.low, row.high, low, high),
@@ -171,8 +174,9 @@ def _shown(rows: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _common(rows: list[dict[str, str]]) -> tuple[Markup, list[dict[str, str]]]:
-    """Return what all rows say alike of images and the paper's data, as a line of text, and the rows without it."""
-    alike = {name: rows[0][name] for name in ("images", "paper's data") if len({row[name] for row in rows}) == 1}
+    """Return what all rows say alike, as a line of text, and the rows without it; of one row all stays in place."""
+    names = ("metric", "images", "paper's data") if len(rows) > 1 else ("images", "paper's data")
+    alike = {name: rows[0][name] for name in names if len({row[name] for row in rows}) == 1}
     said = Markup().join(
         Markup("{}: {} · ").format(name, escape.html(value)) for name, value in alike.items() if value
     )

@@ -15,6 +15,7 @@ from workflow.batch.grid import defaults
 from workflow.site import escape, study_runs
 from workflow.site.chapter_pages import command
 from workflow.site.contents import extended
+from workflow.site.notebook_tables import make_readable
 from workflow.site.photograph_runs import CHAPTER as PHOTOGRAPHS
 from workflow.site.photograph_runs import PAGE
 
@@ -88,6 +89,7 @@ def run_page(run: Run) -> nbformat.NotebookNode:
     page.cells = [cell for cell in page.cells if OF_DEFAULT not in cell.metadata.get("tags", [])]
     _drop_section(page, FINDINGS)
     _hide_paths(page, run)
+    make_readable(page)
     _make_unique(page, escape.file_name(run.id))
     for cell in page.cells:
         if cell.cell_type == "markdown":

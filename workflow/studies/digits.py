@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 from torch import corrcoef
 
 from cam_utils import data, files, runs
-from cam_utils.evaluation import evaluate, facts, results, sanity
+from cam_utils.evaluation import display, evaluate, facts, results, sanity
 from cam_utils.networks import predictions
 
 CO_OCCURRENCE = (0.9, 0.0)
@@ -101,8 +101,10 @@ def summarise(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "weight_correlation_of_pairs": "weight correlation of pairs",
     }
     names = ("increase_in_confidence", "average_drop", "average_drop_others", "average_retention_others")
-    maps = {name: facts.METRICS[name].short for name in (*names, "energy_in_mask", "energy_in_others")}
+    shorts = {name: facts.METRICS[name].short for name in (*names, "energy_in_mask", "energy_in_others")}
+    maps = {name: display.metric_name(short, arrow=True) for name, short in shorts.items()}
     shown = rows[rows["method"].isin(["", "cam", "grad-cam++", "minmax-cam"])]
+    shown = shown.assign(method=shown["method"].map(display.method_name))
     return {"networks": table(rows, networks, by_network), "maps": table(shown, maps, [*by_network, "method"])}
 
 
