@@ -1,15 +1,15 @@
 r"""The maps of the explorer's photographs: the project's own, under EfficientNet-Lite0 and a head of the study.
 
-    python -m workflow.studies.explorer_photographs --smoothed 2
+    python -m workflow.studies.explorer_photographs --smoothed 1 --readings "ss-cam (printed)"
 
 A view is a photograph under one network: ImageNet's with the labels of `SEEN`, and the head `FIT` of the study of
 photographs on VOC 2012 with the annotated labels. Only views of two labels or more count: with one label MinMax-CAM
-is CAM. Cheap methods and Score-CAM explain all views; the readings of SS-CAM, each with its own N, the first
-`--smoothed` ImageNet views in which every label has an outline.
+is CAM. Cheap methods explain all views, Score-CAM those of ImageNet, and the readings of SS-CAM, each with its own
+N, the first `--smoothed` of these in which every label has an outline.
 
 It resumes: what a view cost is kept in the cache. data/explorer gets photographs.parquet (the pairs table), for
-each view NETWORK-PHOTOGRAPH.webp (lossless; a row of maps per label, a column per method, without the letterbox'
-bars) and run.json, which names rows and columns.
+each view NETWORK-PHOTOGRAPH.webp (lossless; a row of maps per label, the most probable first, a column per method,
+without the letterbox' bars) and run.json, which names rows and columns.
 """
 
 import argparse
@@ -171,6 +171,13 @@ def stored(view: View, network: Classifier | Pretrained, methods: Mapping[str, M
     return pd.DataFrame(found["table"]), found["masks"]
 
 
+def by_probability(view: View, table: pd.DataFrame, masks: Tensor) -> tuple[list[str], Tensor]:
+    """Return the view's labels and masks [P, M, h, w], the most probable label first."""
+    p = table.drop_duplicates("class").set_index("class")["p"]
+    labels = p.sort_values(ascending=False, kind="stable").index.tolist()
+    return labels, masks[[view.labels.index(label) for label in labels]]
+
+
 def frame(view: View) -> tuple[int, int, int, int]:
     """Return where the photograph lies in its square: (top, left, rows, columns)."""
     with Image.open(files.DATA / "photos" / "images" / f"{view.batch.ids[0]}.jpg") as photo:
@@ -187,7 +194,8 @@ def tiles(view: View, masks: Tensor) -> Image.Image:
 def main() -> None:
     """Explain all views, and write what the explorer shows of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoothed", type=int, default=2, help="views under the readings of SS-CAM")
+    parser.add_argument("--smoothed", type=int, default=1, help="views under the readings of SS-CAM")
+    parser.add_argument("--readings", nargs="+", default=list(readings()), choices=list(readings()))
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -198,18 +206,21 @@ def main() -> None:
     with tqdm(total=len(every)) as bar:
         for view in every:
             bar.set_description(view.name)
-            groups = [CHEAP, {"score-cam": registry.score_cam}]
-            groups += [{name: each} for name, each in readings().items()] if view.name in few else []
+            groups = [CHEAP, *([{"score-cam": registry.score_cam}] if view.network == "imagenet" else [])]
+            asked = {name: each for name, each in readings().items() if name in options.readings}
+            groups += [{name: each} for name, each in asked.items()] if view.name in few else []
             parts = [stored(view, made[view.network], methods) for methods in groups]
             tables += [table for table, _ in parts]
-            columns[view.name] = {"labels": view.labels, "methods": [name for group in groups for name in group]}
+            labels, masks = by_probability(view, parts[0][0], torch.cat([each for _, each in parts], 1))
+            columns[view.name] = {"labels": labels, "methods": [name for group in groups for name in group]}
             with files.written(options.out / f"{view.name}.webp") as partly:
-                picture = tiles(view, torch.cat([masks for _, masks in parts], 1))
+                picture = tiles(view, masks)
                 picture.save(partly, format="WEBP", lossless=True, quality=100, method=6)
             bar.update()
     cells.save_table(options.out / "photographs.parquet", compact(pd.concat(tables, ignore_index=True)))
     parameters = {"backbone": BACKBONE, "head": FIT.name, "size": SIZE, "seed": 0, "smoothed": few}
-    command = f"python -m workflow.studies.explorer_photographs --smoothed {options.smoothed}"
+    chosen = " ".join(f'"{name}"' for name in options.readings)
+    command = f"python -m workflow.studies.explorer_photographs --smoothed {options.smoothed} --readings {chosen}"
     told = {"command": command, "views": columns, **{k: origin[k] for k in ("git", "dirty")}}
     runs.write_run(options.out, parameters, started, chapter="explorer", threads=1, **told)
 
