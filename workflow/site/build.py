@@ -3,25 +3,29 @@
 The runs are made by workflow/batch, which calls this at its end.
 """
 
-import base64
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
-from cam_utils import claims
-from cam_utils.files import files_digest
+from cam_utils import claims, owned
+from cam_utils.files import files_digest, lock, written
 from cam_utils.runs import Run
 from workflow import ROOT
 from workflow.site import fit_runs, pages, run_pages, slim
 from workflow.site.contents import pages_of
 
 SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
+MARK = "html.json"  # beside the site: of which inputs it was built, and a digest of each of its files
+OLDER_MARK = "html.sha256"
 CLAIMS = ROOT / "data" / "results" / "claims.csv"
 
 
@@ -35,12 +39,19 @@ def chapters(source: Path = ROOT) -> list[Path]:
     return found
 
 
-def cover() -> None:
-    """Write the README's figure, assets/minmax_digits.jpg: the overlays that the stored chapter shows."""
-    for cell in json.loads((ROOT / "notebooks" / "minmax_cam.ipynb").read_text())["cells"]:
-        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == "fig-overlays":
-            picture = next(o["data"]["image/jpeg"] for o in cell["outputs"] if "image/jpeg" in o.get("data", {}))
-            (ROOT / "assets" / "minmax_digits.jpg").write_bytes(base64.b64decode(picture))
+@contextmanager
+def alone(out: Path) -> Iterator[Path]:
+    """Give a new folder in `out` to work in, to one build at a time; what killed ones left there is removed."""
+    with lock(out / ".build.lock"):
+        owned.sweep(out)
+        for left in out.glob("work-*"):
+            if owned.is_owned(left):
+                owned.remove(left)
+        work = owned.make(out / f"work-{uuid.uuid4().hex[:12]}")
+        try:
+            yield work
+        finally:
+            owned.remove(work)
 
 
 def build(
@@ -51,16 +62,32 @@ def build(
     *,
     source: Path = ROOT,
 ) -> Path:
-    """Stage the sources, the executed `notebooks` and what the finished `runs` add in `out`/work, build `out`/html
-    strictly, return its index.
+    """Stage the sources, the executed `notebooks` and what the finished `runs` add, build `out`/html strictly, and
+    return its index.
 
-    `left_out` as in :func:`pages.stage`. `out`/html is replaced only when the build has succeeded. Raises
-    RuntimeError with what jupyter-book printed if it failed or warned; ValueError and FileNotFoundError as
-    :func:`pages.stage`.
+    `left_out` as in :func:`pages.stage`. `out`/html is replaced only when the build has succeeded; of two builds
+    for one `out` the second waits. Raises RuntimeError with what jupyter-book printed if it failed or warned;
+    ValueError and FileNotFoundError as :func:`pages.stage`, and ValueError for an `out`/html that is not ours.
     """
-    work, html = out / "work", out / "html"
+    with alone(out) as work:
+        return _build(work, notebooks, out, runs, left_out, source=source)
+
+
+def _build(
+    work: Path,
+    notebooks: Iterable[Path],
+    out: Path,
+    runs: Iterable[Run],
+    left_out: Sequence[str],
+    *,
+    source: Path = ROOT,
+) -> Path:
+    """Build the site in the folder `work`, which the caller has for itself alone, as :func:`build`."""
+    html = out / "html"
+    if (out / OLDER_MARK).is_file() and (html / ".buildinfo").is_file():
+        owned.mark(html)  # a site of ours, made before folders were marked
+    owned.check(html)
     staged = work / "src"
-    shutil.rmtree(work, ignore_errors=True)
     (staged / "notebooks").mkdir(parents=True)
     for name in SOURCES:
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
@@ -79,20 +106,42 @@ def build(
         named = sorted(set(re.findall(rf"\b{run_pages.FOLDER}/[^/\s:]+(?=\.(?:ipynb|md):)", done.stdout)))
         cause = f" on pages of runs ({', '.join(named)})" if named else ""
         raise RuntimeError(f"the build of the book failed{cause}:\n{done.stdout}")
-    slim.slim(work / "_build" / "html")
-    shutil.rmtree(html, ignore_errors=True)
-    shutil.move(work / "_build" / "html", html)
+    made = work / "_build" / "html"
+    slim.slim(made)
+    owned.mark(made)
+    owned.replace(made, html)
     return html / "index.html"
+
+
+def published(html: Path) -> dict[str, str]:
+    """Return the files of a site, {name: digest}."""
+    files = sorted(path for path in html.rglob("*") if path.is_file())
+    return {file.relative_to(html).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
+
+
+def current(out: Path, inputs: str) -> bool:
+    """Return whether `out`/html was built of these inputs, and every file that it then had is as it was."""
+    try:
+        record = json.loads((out / MARK).read_text())
+        now = published(out / "html")
+        return record["inputs"] == inputs and all(now.get(name) == each for name, each in record["files"].items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # no mark, or a damaged one
+        return False
 
 
 def book(folder: Path, *, store: bool = False) -> Path:
     """Return the index of the site built from the finished runs in `folder` and the committed ones, if it changed.
 
     A chapter shows its default run where `folder` has it, else the outputs stored in notebooks/. A damaged run is
-    left out and named, here and on the page of results. With `store` the default runs' outputs, their claims and
-    the README's figure are written into the project, to be committed; then a damaged run is a ValueError.
+    left out and named, here and on the page of results. With `store` the default runs' outputs and their claims
+    are written into the project, to be committed; then a damaged run is a ValueError.
     """
-    out = ROOT / "_build"
+    with alone(out := ROOT / "_build") as work:
+        return _book(work, out, folder, store)
+
+
+def _book(work: Path, out: Path, folder: Path, store: bool) -> Path:
+    """Build the book in the folder `work`, which the caller has for itself alone, as :func:`book`."""
     names = [path.stem for path in chapters()]
     found, left_out = fit_runs.read(ROOT / "data" / "results" / "runs", folder, chapters=names)
     if left_out and store:
@@ -102,27 +151,32 @@ def book(folder: Path, *, store: bool = False) -> Path:
     own = {run.id: run.folder / "notebook.ipynb" for run in found if run.id == run.chapter}
     shown = [own.get(path.stem, path) for path in chapters()]
     if store:
-        for path, executed in zip(chapters(), shown, strict=True):
-            shutil.copy(executed, path)
-        own_runs = [run for run in found if run.id == run.chapter]
-        claims.judge(own_runs).to_csv(CLAIMS, index=False, float_format="%.6g")
-        origin = {run.id: run.record for run in own_runs}
-        CLAIMS.with_suffix(".json").write_text(
-            json.dumps({"command": "make notebooks", "runs": origin}, indent=1) + "\n"
-        )
-        cover()
-    index, mark = out / "html" / "index.html", out / "html.sha256"
-    own = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
-    inputs = [*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *own, *shown]
+        _store([run for run in found if run.id == run.chapter], shown)
+    files = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
+    inputs = [*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *files, *shown]
     now = files_digest(inputs, ROOT) + "".join(f"\n{why}" for why in left_out)
-    if index.exists() and mark.exists() and mark.read_text() == now:
+    if current(out, now):
         print("site: unchanged, not built again", flush=True)
-        return index
+        return out / "html" / "index.html"
     print("site: building", flush=True)
-    executed = out / "executed"
-    shutil.rmtree(executed, ignore_errors=True)
-    executed.mkdir(parents=True)
+    executed = work / "executed"
+    executed.mkdir()
     copies = [shutil.copy(source, executed / path.name) for path, source in zip(chapters(), shown, strict=True)]
-    build(copies, out, found, left_out)
-    mark.write_text(now)
+    index = _build(work, copies, out, found, left_out)
+    with written(out / MARK) as file:
+        file.write_text(json.dumps({"inputs": now, "files": published(out / "html")}, indent=1) + "\n")
+    (out / OLDER_MARK).unlink(missing_ok=True)
     return index
+
+
+def _store(runs: Sequence[Run], shown: Sequence[Path]) -> None:
+    """Write the default runs' outputs and their claims into the project."""
+    for path, executed in zip(chapters(), shown, strict=True):
+        if not path.samefile(executed):
+            with written(path) as file:
+                shutil.copy(executed, file)
+    with written(CLAIMS) as file:
+        claims.judge(runs).to_csv(file, index=False, float_format="%.6g")
+    record = {"command": "make notebooks", "runs": {run.id: run.record for run in runs}}
+    with written(CLAIMS.with_suffix(".json")) as file:
+        file.write_text(json.dumps(record, indent=1) + "\n")
