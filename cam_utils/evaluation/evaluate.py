@@ -87,7 +87,8 @@ def evaluate(
         workers = 0 if torch.device(device).type == "cpu" else min(4, os.cpu_count() or 1)
     measure = partial(evaluate_batch, model, methods=methods, classes=dataset.classes, chunk=chunk, **how)
     kept = {"folder": folder, "batch_size": batch_size, "shard": shard, "workers": workers}
-    return measured(dataset, measure, plan, **kept, desc="evaluate", progress=progress)
+    told = ", ".join(list(methods)[:3]) + ", ..." * (len(methods) > 3)
+    return measured(dataset, measure, plan, **kept, desc=f"{told} on", progress=progress)
 
 
 @torch.no_grad()
