@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cam_utils.data import Batch
+from cam_utils.files import written
 from cam_utils.front.file_names import printable
 
 MAP_COLOURS = "magma"  # perceptually even, and readable in grey and by colour-blind readers
@@ -283,6 +284,7 @@ def verdict_cells(verdicts: pd.DataFrame, numbers: pd.DataFrame, *, label: str) 
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write the figure into a file, whose name says the format, and close it."""
-    figure.savefig(file)
+    """Write the figure into a file, whole or not at all; its name says the format. Close the figure."""
+    with written(file) as partial:
+        figure.savefig(partial, format=Path(file).suffix.removeprefix("."))
     plt.close(figure)

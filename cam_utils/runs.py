@@ -3,12 +3,14 @@
 Torch is imported where it is used, and Lightning only where a network is trained: who reads runs needs neither.
 """
 
+import io
 import json
 import os
 import platform
 import shutil
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from cam_utils.networks.models import Classifier
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pandas", "scikit-learn")
+SAVED = (".parquet", ".csv", ".json")  # kinds of files that a run leaves
+KEPT = (*SAVED, ".pt", ".png", ".jpg")  # of which run.json holds the digests
 LITERALS = (str, int, float, bool, list, tuple, dict, type(None))
 DIGITS_BIAS = -2.2  # logit of 0.1: a scene holds few of the ten digits
 
@@ -102,7 +106,8 @@ def trained(
 
     A checkpoint of exactly these settings is reused unless `retrain`; a new one is written to `folder` (the cache
     by default). `trainer` goes to :func:`cam_utils.networks.training.train`. A training that was killed goes on
-    from its last whole epoch; its state lies in the cache until the checkpoint is written.
+    from its last whole epoch; its state lies in the cache until the checkpoint is written. Raises ValueError for a
+    checkpoint that is damaged, or of other settings than its name says, and OSError where it cannot be written.
     """
     from cam_utils.networks import models, schedules
     from cam_utils.networks.checkpoints import read_state
@@ -125,14 +130,23 @@ def trained(
     alone = trainer.get("devices", 1) == trainer.get("nodes", 1) == 1  # several train together, and would wait
     with lock(files.cache() / "locks" / f"{path.name}.lock") if alone else nullcontext():
         if path.exists() and not retrain:  # perhaps by another run that was waited for
-            return models.load_checkpoint(path, sample.classes), path
+            try:
+                return models.load_checkpoint(path, sample.classes, key=key), path
+            except ValueError as error:
+                raise ValueError(f"{error}; delete {path}, and the network is trained again") from error
         bias = DIGITS_BIAS if sample.name == "digits" else 0.0
         model = models.build(network, len(sample.classes), head=head, weights=weights, bias=bias, seed=seed)
         state = files.cache() / "training" / path.stem
         last, first_process = _train(model, load, stages, seed, device, {**trainer, "folder": state})
         if first_process:  # of several that train together one writes
             facts = {"history": last, "key": key, "trainer": trainer}
-            models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, **facts)
+            try:
+                models.save_checkpoint(path, model, name=network, head=head, classes=sample.classes, **facts)
+            except OSError as error:
+                told = (
+                    f"{error}; the trained network is kept in {state}: make room and start again, nothing is lost"
+                )
+                raise OSError(error.errno, told) from error
             shutil.rmtree(state, ignore_errors=True)
     return model, path
 
@@ -217,44 +231,49 @@ class Run(NamedTuple):
         return self.record["parameters"]
 
     def table(self, name: str = "pairs") -> pd.DataFrame:
-        """Return a table of the run, by default the pairs table; an empty one if the run has none of this name."""
-        file = self.folder / f"{name}.parquet"
-        return pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+        """Return a table of the run, an empty one without it; raises ValueError if it is not what it stored."""
+        content = files.stored(self.folder / f"{name}.parquet", self.record)
+        return pd.DataFrame() if content is None else pd.read_parquet(io.BytesIO(content))
 
     def facts(self) -> dict:
-        """Return what the run measured beside its tables (facts.json)."""
-        file = self.folder / "facts.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        """Return what the run measured beside its tables (facts.json); raises as :meth:`table`."""
+        content = files.stored(self.folder / "facts.json", self.record)
+        return {} if content is None else json.loads(content)
 
 
 def read_runs(*roots: str | Path) -> list[Run]:
     """Return the finished runs in these folders, sorted by name; a folder without run.json is no run yet.
 
-    Raises ValueError if run.json is damaged or two runs share a name.
+    One whose run.json is damaged is named in a warning, and left out. Raises ValueError if two share a name.
     """
     found: dict[str, Run] = {}
     for file in (f for root in roots for f in sorted(Path(root).glob("*/run.json"))):
         try:
-            run = Run(file.parent, json.loads(file.read_text()))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"damaged {file}: {error}; delete its folder and run again") from error
+            record = json.loads(file.read_text())
+            if not isinstance(record, dict) or not {"chapter", "parameters"} <= record.keys():
+                raise ValueError("expected an object with chapter and parameters")
+            files.check_record(record)
+        except (ValueError, RecursionError) as error:  # text that is no UTF-8, or no JSON
+            warnings.warn(f"left out {file}: {error}; make the run again, or delete its folder", stacklevel=2)
+            continue
+        run = Run(file.parent, record)
         if run.id in found:
             raise ValueError(f"two runs are named {run.id}: {found[run.id].folder} and {run.folder}")
         found[run.id] = run
     return [found[name] for name in sorted(found)]
 
 
-def save(file: str | Path, content: pd.DataFrame | Mapping[str, object]) -> Path:
+def save(file: str | Path, content: pd.DataFrame | Mapping, *, float_format: str | None = "%.5g") -> Path:
     """Write what a run measured into its folder, whole or not at all: a table (.parquet, .csv) or facts (.json).
 
     Raises ValueError for another kind of file.
     """
-    kind = check_known("kind of file", Path(file).suffix, (".parquet", ".csv", ".json"))
+    kind = check_known("kind of file", Path(file).suffix, SAVED)
     with files.written(file) as partial:
         if kind == ".parquet":
             content.to_parquet(partial)
         elif kind == ".csv":
-            content.to_csv(partial, index=False, float_format="%.5g")
+            content.to_csv(partial, index=False, float_format=float_format)
         else:
             partial.write_text(json.dumps(content, indent=1, default=float))
     return Path(file)
@@ -263,8 +282,18 @@ def save(file: str | Path, content: pd.DataFrame | Mapping[str, object]) -> Path
 def write_run(folder: str | Path, parameters: Mapping[str, object], started: float, **facts: object) -> Path:
     """Write run.json (parameters, provenance, wall time in seconds, facts) into the run's folder, whole or not.
 
-    Call it last: run.json marks a run as finished. `started` is `time.time()` at the run's start; one of the facts
-    is `chapter`, the notebook's name.
+    Call it last: run.json marks a run as finished, and seals its tables and facts. `started` is `time.time()` at
+    the run's start; one of the facts is `chapter`, the notebook's name.
     """
     record = {"parameters": dict(parameters), **provenance(), "wall_s": round(time.time() - started, 1), **facts}
-    return save(Path(folder) / "run.json", record)
+    return save(Path(folder) / "run.json", files.sealed(Path(folder), record, KEPT))
+
+
+def check_seal(run: Run) -> None:
+    """Raise ValueError, naming the file, if a run's record or one of its files is not as it was written.
+
+    A record without a seal, as those from before there were seals, is taken as it is.
+    """
+    files.check_record(run.record)
+    for name in run.record.get("files", {}) if "seal" in run.record else ():
+        files.stored(run.folder / name, run.record)

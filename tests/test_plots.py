@@ -101,3 +101,21 @@ def test_verdicts_have_their_colour_their_number_and_a_lightness_of_their_own():
     assert [t.get_text() for t in axes.texts] == ["0.98", "0.00", "0.15?", "scenes", "photographs"]
     steps = lightness(np.array([matplotlib.colors.to_rgb(c) for c in plots.VERDICT_COLOURS.values()]))
     assert (np.diff(steps) > 0.1).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_figure_is_stored_whole_or_not_at_all(tmp_path, suffix, monkeypatch):
+    file = tmp_path / f"a.{suffix}"
+    plots.save(plt.figure(), file)
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix]
+    before = file.read_bytes()
+    assert before.startswith(start)
+
+    def half(_self, target, **_options):
+        target.write_bytes(b"half")
+        raise OSError("told to fail")
+
+    monkeypatch.setattr(plt.Figure, "savefig", half)
+    with pytest.raises(OSError, match="told to fail"):
+        plots.save(plt.figure(), file)
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,88 @@ def test_what_a_run_measured_is_written_whole(tmp_path):
     assert run.facts()["loss"] == 0.5  # what stood there stays
     with pytest.raises(ValueError, match=r"unknown kind of file '\.txt'"):
         runs.save(tmp_path / "run" / "facts.txt", {})
+
+
+def test_a_run_that_was_changed_after_it_was_written_is_named(tmp_path):
+    folder = tmp_path / "run"
+    runs.save(folder / "means.csv", pd.DataFrame({"value": [1.0, 2.0]}))
+    runs.save(folder / "facts.json", {"loss": 0.5})
+    runs.write_run(folder, {"seed": 3}, time.time(), chapter="ss_cam")
+    (run,) = runs.read_runs(tmp_path)
+    assert set(run.record["files"]) == {"means.csv", "facts.json"}
+    runs.check_seal(run)
+    for name, change in (("means.csv", ("2", "3")), ("facts.json", ("0.5", "0.6")), ("run.json", ("3", "4"))):
+        before = (folder / name).read_text()
+        (folder / name).write_text(before.replace(*change, 1))
+        with pytest.raises(ValueError, match=f"^{re.escape(name)} is damaged, (or )?was changed"):
+            runs.check_seal(runs.Run(folder, json.loads((folder / "run.json").read_text())))
+        (folder / name).write_text(before)
+    (folder / "means.csv").unlink()
+    with pytest.raises(ValueError, match=r"^means\.csv is damaged, was changed, or is gone"):
+        runs.check_seal(run)
+    runs.check_seal(runs.Run(folder, {"chapter": "ss_cam"}))  # from before there were seals
+
+
+def test_a_table_that_a_run_did_not_store_is_not_read(tmp_path):
+    """Rows doubled or lost, and a run begun anew in an old one's folder, gave a wrong table in silence."""
+    folder, table = tmp_path / "run", pd.DataFrame({"value": [1.0, 2.0]})
+    runs.save(folder / "pairs.parquet", table)
+    runs.save(folder / "facts.json", {"loss": 0.5})
+    runs.write_run(folder, {}, time.time(), chapter="ss_cam")
+    (run,) = runs.read_runs(tmp_path)
+    pd.testing.assert_frame_equal(run.table(), table)
+    assert run.facts() == {"loss": 0.5} and run.table("curves").empty
+    for other in (table.iloc[1:], pd.concat([table, table])):
+        runs.save(folder / "pairs.parquet", other)
+        with pytest.raises(
+            ValueError, match=r"^pairs\.parquet is damaged, was changed, or is gone.*in .*run again$"
+        ):
+            run.table()
+    (folder / "pairs.parquet").unlink()
+    with pytest.raises(ValueError, match=r"pairs\.parquet"):
+        run.table()
+    (folder / "facts.json").write_text('{"loss"')
+    with pytest.raises(ValueError, match=r"facts\.json"):
+        run.facts()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"null", b'{"chapter": "ss', b"\xff\xfe", b"[" * 99_999])
+def test_a_damaged_record_is_named_and_the_other_runs_are_read(tmp_path, content):
+    for name in ("a", "b"):
+        runs.write_run(tmp_path / name, {}, time.time(), chapter="ss_cam")
+    (tmp_path / "a" / "run.json").write_bytes(content)
+    with pytest.warns(UserWarning, match=r"left out .*a.run\.json: .*make the run again"):
+        assert [run.id for run in runs.read_runs(tmp_path)] == ["b"]
+
+
+def test_a_full_disk_loses_no_trained_network(quick, tmp_path, monkeypatch):
+    load = partial(data.load, "digits", seed=77)
+    with monkeypatch.context() as full:
+
+        def fails(path, *_args, **_facts):
+            raise OSError(28, f"{path} cannot be written")
+
+        full.setattr(models, "save_checkpoint", fails)
+        with pytest.raises(OSError, match=r"cannot be written; the trained network is kept in .*: make room"):
+            quick(load, head="linear", folder=tmp_path)
+    monkeypatch.setattr(training.Training, "training_step", lambda *_: pytest.fail("trained again"))
+    model, path = quick(load, head="linear", folder=tmp_path)
+    assert path.is_file() and sorted(model.state_dict()) == sorted(models.load_checkpoint(path).state_dict())
+
+
+def test_a_checkpoint_under_anothers_name_is_refused(quick, tmp_path):
+    load = partial(data.load, "digits")
+    paths = [quick(load, head="linear", seed=seed, folder=tmp_path)[1] for seed in (0, 1)]
+    shutil.copy(*paths)
+    with pytest.raises(
+        ValueError, match=r"is the network of other settings than its name says; delete .*trained again"
+    ):
+        quick(load, head="linear", seed=1, folder=tmp_path)
+    paths[0].write_bytes(paths[0].read_bytes()[:-50])
+    with pytest.raises(
+        ValueError, match=rf"{paths[0].name} is damaged .*; delete .*, and the network is trained again"
+    ):
+        quick(load, head="linear", folder=tmp_path)
 
 
 def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):

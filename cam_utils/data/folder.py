@@ -129,7 +129,7 @@ class Pictures(Dataset):
     def _content(self, file: Path) -> str:
         """Return the digest of the file's bytes."""
         found = file.stat()
-        now = (found.st_size, found.st_mtime_ns, found.st_ino)
+        now = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         then, content = self._contents.get(file, (None, ""))
         if then != now:
             content = _digest(read_bytes(file))

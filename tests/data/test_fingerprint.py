@@ -66,6 +66,17 @@ def test_a_picture_replaced_under_a_loaded_dataset(layouts):
     assert scenes.fingerprint() != before
 
 
+def test_a_picture_overwritten_in_its_place_with_its_time_put_back(layouts):
+    scenes = data.load("voc2007", "train", root=layouts)
+    before, file = scenes.fingerprint(), layouts / PHOTO
+    times, content = file.stat(), bytearray(file.read_bytes())
+    content[-1] ^= 1
+    with file.open("r+b") as opened:
+        opened.write(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert scenes.fingerprint() != before
+
+
 def test_it_is_the_same_wherever_and_whenever_the_files_lie(layouts, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(layouts, elsewhere)

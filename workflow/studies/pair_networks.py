@@ -97,7 +97,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "wall_s": round(time.time() - started),
     }
-    options.out.with_suffix(".json").write_text(json.dumps(told | record, indent=1) + "\n")
+    files.write_text(options.out.with_suffix(".json"), json.dumps(told | record, indent=1) + "\n")
     for at, part in table.groupby("at", sort=False):
         print(f"\nmIoU (M1), {at}\n{part[PRINTED].to_string(index=False, float_format='%.3f')}")
     print(f"\n{pd.DataFrame(record['collapse']).to_string(index=False)}\n{options.out}")

@@ -81,10 +81,10 @@ def main() -> None:
     kept = ~rows["method"].str.contains("^vs |ReLU last|^Random [0-9]|^Adding")
     columns = ["finetune", "seed", "method", "definition", "threshold", "value", "low", "high", "n_pairs"]
     target = files.DATA / "results" / "repcam_digits.csv"
-    rows.loc[kept, columns].to_csv(target, index=False, float_format="%.5g")
-    summarise(rows).to_csv(target.with_name("repcam_digits_means.csv"), index=False)
+    runs.save(target, rows.loc[kept, columns])
+    runs.save(target.with_name("repcam_digits_means.csv"), summarise(rows), float_format=None)
     record = {"command": "make study", **origin, "wall_s": round(time.time() - started)}
-    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    files.write_text(target.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     print(target)
 
 

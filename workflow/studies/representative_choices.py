@@ -117,10 +117,10 @@ def main() -> None:
     ]
     target = files.DATA / "results" / "repcam_choices.csv"
     table = pd.DataFrame(rows)
-    table.to_csv(target, index=False, float_format="%.4g")
+    runs.save(target, table, float_format="%.4g")
     command = "python -m workflow.studies.representative_choices"
     record = {"command": command, **origin, "wall_s": round(time.time() - started)}
-    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    files.write_text(target.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     print(table.to_string(index=False, float_format="%.4g"))
 
 

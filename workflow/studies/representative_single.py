@@ -85,10 +85,10 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/")
     started, origin = time.time(), runs.provenance()
     found, told = study(parser.parse_args().data)
-    found.to_csv(TARGET, index=False, float_format="%.4f")
+    runs.save(TARGET, found, float_format="%.4f")
     command = "python -m workflow.studies.representative_single --data DATA"
     record = {"command": command, **origin, "wall_s": round(time.time() - started), **told}
-    TARGET.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    files.write_text(TARGET.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     print(found.round(4).to_string(index=False))
 
 

@@ -172,7 +172,7 @@ def main() -> None:
     earlier = json.loads(log.read_text()) if log.exists() else {}
     of_same = (earlier.get("weights"), earlier.get("dataset")) == (weights, sample.fingerprint())
     spent = earlier["wall_s"] if of_same else 0  # by the calls that this one goes on from
-    pd.concat(tables, ignore_index=True).drop(columns="image").to_csv(target, index=False, float_format="%.4g")
+    runs.save(target, pd.concat(tables, ignore_index=True).drop(columns="image"), float_format="%.4g")
     record = {
         "command": f"python -m workflow.studies.sanity_photographs --root DATA --images {len(sample)}"
         + " --score-cam" * options.score_cam,
@@ -180,7 +180,7 @@ def main() -> None:
         "top1": float((p.argmax(1) == label).double().mean()), **origin,
         "wall_s": spent + round(time.time() - started),
     }  # fmt: skip
-    log.write_text(json.dumps(record, indent=1) + "\n")
+    files.write_text(log, json.dumps(record, indent=1) + "\n")
     print(target)
 
 

@@ -267,7 +267,7 @@ def main() -> None:
                 continue
             if chosen or not stored.exists():
                 row = measure(library, name, kind, stride)
-                stored.write_text(json.dumps(row))
+                files.write_text(stored, json.dumps(row))
                 print(*row.values(), flush=True)
             rows.append(json.loads(stored.read_text()))
     if chosen:
@@ -277,11 +277,11 @@ def main() -> None:
     target = files.DATA / "results" / "zoo.csv"
     table["map"] = table["map"].astype("Int64")
     table["corners"] = table["corners"].astype("Int64")
-    table[[*columns, "corners", "ratio", "sentence"]].to_csv(target, index=False, float_format="%.3g")
-    times().to_csv(target.with_name("zoo_times.csv"), index=False, float_format="%.3g")
+    runs.save(target, table[[*columns, "corners", "ratio", "sentence"]], float_format="%.3g")
+    runs.save(target.with_name("zoo_times.csv"), times(), float_format="%.3g")
     origin["versions"]["timm"] = version("timm")
     record = {"command": "python -m workflow.studies.zoo", **origin, "wall_s": round(time.time() - started)}
-    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    files.write_text(target.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
     print(target)
 
 
