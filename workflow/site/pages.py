@@ -12,7 +12,7 @@ import yaml
 
 from cam_utils import claims
 from cam_utils.runs import Run
-from workflow.site import explorer, photograph_runs, photographs_page, study_runs
+from workflow.site import explorer, landing, photograph_runs, photographs_page, study_runs
 from workflow.site.chapter_pages import add_command, with_buttons
 from workflow.site.citation_page import citation_part
 from workflow.site.claims_details import details_part
@@ -22,6 +22,7 @@ from workflow.site.explorer_page import explorer_part
 from workflow.site.networks_page import networks_part
 from workflow.site.notebook_tables import make_readable
 from workflow.site.photographs_summary import summary_part
+from workflow.site.rerun_page import costs_part, parameters_part
 from workflow.site.results_first import first_part
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import add_to_toc, page_of, run_page
@@ -110,6 +111,11 @@ def _explorer(book: Staged) -> str:
 
 # page -> its generated parts, in the order of their lines; they may leave files in the staged book
 GENERATED: dict[str, Sequence[Callable[[Staged], str]]] = {
+    "book/intro": landing.PARTS,
+    "book/rerun": (
+        lambda book: costs_part(book.source / "data" / "results"),
+        lambda book: parameters_part(book.source / "notebooks"),
+    ),
     "book/results": (
         lambda book: first_part(book.source, book.runs, book.ledger, book.source / "book"),
         lambda book: results_part(book.runs, book.left_out),
