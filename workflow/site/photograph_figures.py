@@ -38,7 +38,8 @@ def figure(
         chart = charts.forest(drawn, levels, xlabel="points", limits=None, **options)
         plots.save(chart, folder / f"{name}.png")
         _reduce(folder / f"{name}.png")
-    return f"```{{figure}} {name}.png\n:name: {name}\n:alt: {caption}\n\n{caption}\n```"
+    alt = f"Intervals of {' and '.join(wanted)} for {len(set(rows['metric']))} metrics, in {len(levels)} panel(s)"
+    return f"```{{figure}} {name}.png\n:name: {name}\n:alt: {alt}\n\n{caption}\n```"
 
 
 def _reduce(file: Path) -> None:

@@ -68,9 +68,8 @@ def figure(rows: pd.DataFrame, runs: Sequence[Run], name: str, folder: Path | No
     """Return the figure of :func:`differences`, drawn into `folder` if given: a panel for each run."""
     names = {run.id: "\n".join(short_name(run).split(", ")) for run in runs}
     caption = (
-        "MinMax-CAM minus CAM, and minus CAM of the same size, on images of several labels, in points, with 95% "
-        "intervals over images; the small marks are the lowest and the highest seed. An arrow says which way a "
-        "metric is better."
+        "Differences in points, with 95% intervals over images; small marks are the lowest and the highest seed. "
+        "An arrow says which way a metric is better."
     )
     rows = rows.assign(level=rows["run"].map(names))
     levels, pairs = list(rows["level"].unique()), tables.CONTRASTS[:2]
