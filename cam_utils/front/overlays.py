@@ -1,18 +1,23 @@
 """Maps over the pictures that they explain, as files, in the pictures' own frame."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
+from cam_utils.data.sizing import letterbox
 from cam_utils.files import written
 from cam_utils.front.explanation import Explanation, in_frame
 from cam_utils.front.file_names import distinct, label_name, method_name, printable
-from cam_utils.front.pictures import blend, pictures_in, smaller, within
+from cam_utils.front.pictures import BAND, blend, pictures_in, smaller, within
+from cam_utils.maps import upsample
 from cam_utils.names import check_count
+
+WHOLE = 1 << 24  # pixels: maps of larger pictures are made in bands, since one would fill the memory
 
 
 def save_overlays(
@@ -59,13 +64,12 @@ def save_overlays(
         if not rows:
             continue
         shown = smaller(image, lambda height, width: within(height, width, longest))
-        for row in rows:  # one after the other: a map may be as large as the picture
-            mask = in_frame(found.maps[row].cpu(), *shown.shape[-2:])
+        for row in rows:
             file = folder / f"{own[i]}_{parts[row]}_{method_name(method)}.jpg"
             number = count(2)
             while file in files:  # a label that is explained twice
                 file = folder / f"{own[i]}_{parts[row]}_{method_name(method)}-{next(number)}.jpg"
-            _save(blend(shown, mask, opacity, signed=signed), file)
+            _save(_overlaid(shown, found.maps[row].cpu(), opacity, signed), file)
             files.append(file)
     return files
 
@@ -79,10 +83,40 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _save(pixels: np.ndarray, file: Path) -> None:
+def _overlaid(shown: Tensor, mask: Tensor, opacity: float, signed: bool) -> Image.Image:
+    """Return a picture [3, H, W] under a letterboxed map [h, w]; of a large one only the pixels' bytes are held."""
+    height, width = shown.shape[-2:]
+    found = Image.new("RGB", (width, height))
+    for top, part in _bands(mask, height, width):
+        pixels = blend(shown[:, top : top + len(part)], part, opacity, signed=signed)
+        found.paste(Image.fromarray(pixels), (0, top))
+    return found
+
+
+def _bands(mask: Tensor, height: int, width: int) -> Iterator[tuple[int, Tensor]]:
+    """Give a map in the picture's own frame [height, width] in bands of rows, each with its first row's number.
+
+    As :func:`cam_utils.front.explanation.in_frame`; of a large picture rows are mixed after columns, which rounds
+    the last bit otherwise.
+    """
+    rows = max(1, BAND // width)
+    if mask.shape == (height, width) or height * width <= WHOLE:
+        whole = in_frame(mask, height, width)
+        yield from ((top, whole[top : top + rows]) for top in range(0, height, rows))
+        return
+    top, left, tall, wide = letterbox(height, width, mask.shape[-1])
+    inner = upsample(mask[None, top : top + tall, left : left + wide], (tall, width))[0]
+    for top in range(0, height, rows):
+        at = torch.arange(top, min(top + rows, height)).add(0.5).mul(tall / height).sub(0.5).clamp(0, tall - 1)
+        above = at.long()
+        share = (at - above)[:, None]
+        yield top, inner[above] * (1 - share) + inner[(above + 1).clamp(max=tall - 1)] * share
+
+
+def _save(picture: Image.Image, file: Path) -> None:
     try:
         with written(file) as partial:
-            Image.fromarray(pixels).save(partial, format="JPEG", quality=92)
+            picture.save(partial, format="JPEG", quality=92)
     except OSError as error:
         raise OSError(
             f"cannot write the overlay {file.name} to {printable(file.parent)}: {error.strerror or error}"

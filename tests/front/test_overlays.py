@@ -2,7 +2,10 @@
 
 import errno
 import os
+import subprocess
+import sys
 import unicodedata
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ import torch
 from PIL import Image
 
 from cam_utils import plots
+from cam_utils.front import overlays
+from cam_utils.front.explanation import in_frame
 from cam_utils.front.file_names import RESERVED, cut, label_name, method_name, printable, stems
 from cam_utils.front.overlays import save_overlays
 from cam_utils.front.pictures import blend
@@ -166,3 +171,40 @@ def test_folders_that_cannot_be_written_to_are_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected longest as a whole number of pixels, 1 or more, got 0"):
         save_overlays(found, picture, tmp_path / "none", method="cam", longest=0)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("shape", [(40, 1000), (1000, 40), (333, 250)])
+def test_a_map_made_in_bands_is_the_map_made_at_once(monkeypatch, shape):
+    mask = torch.rand(24, 24, generator=torch.Generator().manual_seed(0))
+    whole = in_frame(mask, *shape)
+    monkeypatch.setattr(overlays, "BAND", 5000)
+    for limit in (0, 10**9):
+        monkeypatch.setattr(overlays, "WHOLE", limit)
+        tops, parts = zip(*overlays._bands(mask, *shape), strict=True)
+        assert [part.shape[0] for part in parts[:-1]] == [b - a for a, b in pairwise(tops)]
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
+
+
+MEMORY = """
+import resource, sys
+import torch
+from PIL import Image
+from cam_utils.front.overlays import save_overlays
+from tests.front.test_overlays import Found
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+folder, picture = sys.argv[1], Image.new("RGB", (5000, 4000), "red")
+save_overlays(Found([3]), [Image.new("RGB", (64, 64))], folder, method="cam", longest=None)
+before = most()
+save_overlays(Found([3, 4], images=[0, 0]), [picture], folder, method="cam", longest=None)
+print((most() - before) / (5000 * 4000))
+"""
+
+
+def test_a_large_overlay_needs_little_more_than_its_pixels(tmp_path):
+    """3 bytes for the picture's, 4 for the file's; a map as large as the picture would need more."""
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert float(done.stdout) < 11
