@@ -31,7 +31,7 @@ test: $(STAMP) lint  ## lint, the chapters that changed, unit tests, doctests, b
 test-cluster: $(STAMP)  ## run grids on a pretended SLURM of two nodes, on this machine (needs root, Debian)
 	bash tests/cluster/slurm.sh
 
-test-faults: $(STAMP)  ## the long fault suite, 20 minutes: kills, pairs of processes, damaged files (data/results)
+test-faults: $(STAMP)  ## the long fault suite: kills, pairs of processes, damaged files (data/results)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 lint: $(STAMP)  ## ruff: rules and formatting

@@ -19,6 +19,7 @@ from workflow.site.claims_details import details_part
 from workflow.site.claims_page import claims_part
 from workflow.site.contents import pages_of
 from workflow.site.explorer_page import explorer_part
+from workflow.site.faults_page import faults_part
 from workflow.site.networks_page import networks_part
 from workflow.site.notebook_tables import make_readable
 from workflow.site.photographs_summary import summary_part
@@ -124,6 +125,7 @@ GENERATED: dict[str, Sequence[Callable[[Staged], str]]] = {
     **{f"book/claims_{chapter}": (_tests_of(chapter),) for chapter in claims.SETTINGS},
     "book/citation": (lambda book: citation_part(book.source / "CITATION.cff"),),
     "book/speed": (lambda book: speed_part(book.source),),
+    "book/faults": (lambda book: faults_part(book.source),),
     "book/networks": (lambda book: networks_part(book.source),),
     photograph_runs.PAGE: (lambda book: summary_part(book.source, book.runs, book.source / "book"),),
     "book/explorer": (_explorer,),
