@@ -88,6 +88,16 @@ def test_a_full_disk_is_named_before_and_after(tiny, tmp_path, monkeypatch, caps
     assert sorted(p.name for p in folder.iterdir()) == [".failed"]
 
 
+def test_paths_may_have_any_name(tmp_path):
+    folder = tmp_path / "a: 'b' \"c\" {x: 1} #\n[d] $HOME %s é"
+    folder.mkdir()
+    runs_folder = folder / "ru ns{y}: #2\n"
+    status, _, errors = start(write(folder, [1]), runs_folder)
+    assert status == 0 and executed(folder) == ["1"], errors
+    assert [run.id for run in runs.read_runs(runs_folder)] == ["tiny-1"] and not (folder / "runs").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name}
+
+
 def until(condition, seconds=120):
     deadline = time.time() + seconds
     while not condition() and time.time() < deadline:
