@@ -1,12 +1,19 @@
-// The explorer: two methods on one label of one scene. The form is the whole state, and its fields are the permalink;
-// pictures come from explorer-data.js, numbers from the page's table "All numbers". Nothing is fetched.
+// The explorer: two methods on one label of one image. The form is the whole state, and its fields are the permalink;
+// pictures come from explorer-data.js, a photograph's from a script of its own that is loaded when it is chosen, and
+// numbers from the page's table "All numbers". Nothing is fetched.
+//
+// A link to a view, in which all but the first field may be left out:
+//   explorer.html#photo=599&label=tabby&left=cam&right=score-cam
+//   explorer.html#image=val-00100&label=5&left=cam&left-head=linear&right=minmax-cam&right-head=kernel-usage
+//                &view=overlay&opacity=60&outline=on
+// `photo` is the photograph's id in COCO; which network it is shown under, the label says.
 (() => {
   const data = window.CAM_EXPLORER;
   const form = document.querySelector("form.explorer");
   if (!data || !form) return; // the sentence that sends the reader to the table stays
+  const folder = document.currentScript.src;
   const SIDES = ["left", "right"];
   const FIELDS = ["image", "label", "left", "left-head", "right", "right-head", "view", "opacity", "outline"];
-  const { size } = data;
   const colours = data.colours.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
   const summary = form.querySelector(".summary");
   let note = ""; // what was wrong with a permalink
@@ -37,22 +44,41 @@
     return taken;
   };
 
-  // A scene offers its own labels only; the chosen one stays if the scene has it.
-  const offerLabels = () => {
-    const { labels } = data.scenes[value("image")];
-    for (const radio of form.elements.label) {
-      radio.disabled = !labels.includes(radio.value);
-      radio.closest("label").hidden = radio.disabled;
+  // An image has labels, methods and heads of its own; what is chosen stays if the image has it.
+  const offer = (name, offered) => {
+    const field = form.elements[name];
+    for (const each of field.options ?? field) {
+      each.disabled = !offered.includes(each.value);
+      (field.options ? each : each.closest("label")).hidden = each.disabled;
     }
-    if (!labels.includes(value("label"))) set("label", labels[0]);
+    const first = field.dataset?.first;
+    if (!offered.includes(value(name))) set(name, offered.includes(first) ? first : offered[0]);
+  };
+
+  const offerAll = () => {
+    const { labels, methods, heads } = data.scenes[value("image")];
+    offer("label", labels);
+    for (const side of SIDES) {
+      offer(side, methods);
+      offer(`${side}-head`, heads);
+    }
+  };
+
+  // Writes the image's own name into a link that names a photograph.
+  const resolve = (link) => {
+    if (!link.has("photo")) return;
+    const views = Object.entries(data.scenes).filter(([, { number }]) => number === Number(link.get("photo")));
+    const [name] = views.find(([, { labels }]) => labels.includes(link.get("label"))) ?? views[0] ?? ["photo"];
+    link.set("image", name);
   };
 
   const restore = () => {
     const link = new URLSearchParams(location.hash.slice(1));
+    resolve(link);
     if (!link.has("image")) return false;
     const refused = FIELDS.filter((name) => {
       const known = !link.has(name) || set(name, link.get(name));
-      if (name === "image") offerLabels();
+      if (name === "image") offerAll();
       return !known;
     });
     note = refused.length ? `The link asks for an unknown ${refused.join(", ")}, which is left as it was. ` : "";
@@ -60,7 +86,10 @@
   };
 
   const remember = () => {
-    const link = new URLSearchParams(FIELDS.map((name) => [name, value(name)]));
+    const { number } = data.scenes[value("image")];
+    const link = new URLSearchParams(
+      FIELDS.map((name) => (name === "image" && number ? ["photo", number] : [name, value(name)])),
+    );
     history.replaceState(null, "", `#${link}`);
   };
 
@@ -81,21 +110,45 @@
     return cache.get(address);
   };
 
-  const chosen = (side) => {
-    const field = form.elements[side];
-    const head = value(`${side}-head`);
-    return { head, column: field.selectedIndex, name: field.selectedOptions[0].text };
+  const loading = new Map();
+  const picturesOf = (scene) => {
+    if (scene.pictures) return scene.pictures;
+    if (!loading.has(scene.script)) {
+      const loaded = new Promise((done, failed) => {
+        const script = document.createElement("script");
+        script.src = new URL(scene.script, folder);
+        script.onload = () => done(scene.pictures);
+        script.onerror = () => {
+          loading.delete(scene.script); // another choice tries again
+          failed(new Error(`${scene.title}: its pictures could not be loaded. `));
+        };
+        document.head.append(script);
+      });
+      loading.set(scene.script, loaded);
+    }
+    return loading.get(scene.script);
   };
 
-  // Mixes the photograph with the map's tile: coloured over it, or hidden as the network has it hidden.
-  const paint = (canvas, photo, maps, row, column, blank) => {
+  const chosen = (side) => {
+    const field = form.elements[side];
+    const { methods } = data.scenes[value("image")];
+    const head = value(`${side}-head`);
+    return { head, column: methods.indexOf(field.value), name: field.selectedOptions[0].text };
+  };
+
+  // Mixes the photograph with the map's tile: coloured over it, or hidden as the network has it hidden. A photograph
+  // may be larger than its map.
+  const paint = (canvas, photo, maps, [wide, high], row, column, blank) => {
     const view = value("view");
     const opacity = value("opacity") / 100;
-    const painted = new ImageData(size, size);
-    for (let y = 0; y < size; y += 1) {
-      for (let x = 0; x < size; x += 1) {
-        const to = 4 * (y * size + x);
-        const level = maps.data[4 * ((row * size + y) * maps.width + column * size + x)];
+    const { width, height } = photo;
+    const painted = new ImageData(width, height);
+    [canvas.width, canvas.height] = [width, height];
+    for (let y = 0; y < height; y += 1) {
+      const line = (row * high + Math.floor((y * high) / height)) * maps.width + column * wide;
+      for (let x = 0; x < width; x += 1) {
+        const to = 4 * (y * width + x);
+        const level = maps.data[4 * (line + Math.floor((x * wide) / width))];
         const [over, share] =
           view === "overlay" ? [colours[level], opacity] : [blank, view === "kept" ? 1 - level / 255 : level / 255];
         for (let c = 0; c < 3; c += 1) painted.data[to + c] = photo.data[to + c] * (1 - share) + over[c] * share;
@@ -110,12 +163,13 @@
     const scene = data.scenes[value("image")];
     const row = scene.labels.indexOf(value("label"));
     const mine = (turn += 1);
+    const pictures = await picturesOf(scene);
     for (const [i, side] of SIDES.entries()) {
       const { head, column } = chosen(side);
-      const [photo, maps] = await Promise.all([pixels(scene.photo), pixels(scene.maps[head])]);
+      const [photo, maps] = await Promise.all([pixels(pictures.photo), pixels(pictures.maps[head])]);
       if (mine !== turn) return; // a later choice is being drawn
       const canvas = form.querySelector(`canvas[data-side=${side}]`);
-      paint(canvas, photo, maps, row, column, data.blanks[head]);
+      paint(canvas, photo, maps, scene.size, row, column, data.blanks[head]);
       canvas.setAttribute("aria-label", alt[i]); // with the picture, not before it
     }
   };
@@ -124,7 +178,8 @@
 
   const compare = () => {
     const both = SIDES.map(chosen);
-    const key = ({ head, name }) => [value("image"), value("label"), head, name].join("/");
+    const scene = data.scenes[value("image")];
+    const key = ({ head, name }) => [scene.key, value("label"), head, name].join("/");
     const found = both.map((one) => numbers.get(key(one)));
     const better = [[], [], []]; // left, right, equal
     for (const row of form.querySelectorAll(".comparison tr[data-column]")) {
@@ -147,7 +202,8 @@
     const titles = both.map(({ head, name }) => `${name} (${head} head)`);
     const parts = titles.map((title, side) => `${title} is better in ${better[side].join(", ") || "nothing"}. `);
     const equal = better[2].length ? `Equal: ${better[2].join(", ")}.` : "";
-    const where = `Scene ${value("image")}, label ${value("label")}. `;
+    const bare = scene.outlines[scene.labels.indexOf(value("label"))] ? "" : "Without an outline, so without pixel truth. ";
+    const where = `${scene.title}, label ${value("label")}. ${bare}`;
     const same = titles[0] === titles[1];
     const said = note + where + (same ? `Both sides show ${titles[0]}.` : parts.join("") + equal);
     if (summary.textContent !== said) summary.textContent = said; // else it would be read out again
@@ -155,27 +211,33 @@
   };
 
   const render = () => {
-    offerLabels();
+    offerAll();
     const titles = compare();
-    const { labels, outlines } = data.scenes[value("image")];
+    const { title, labels, outlines, size } = data.scenes[value("image")];
     const outline = value("outline") === "on" ? outlines[labels.indexOf(value("label"))] : "";
     const overlay = value("view") === "overlay";
     const words = form.querySelector("[name=view]:checked + span").textContent;
     SIDES.forEach((side, i) => {
       const { parentElement } = form.querySelector(`canvas[data-side=${side}]`);
+      parentElement.querySelector("svg").setAttribute("viewBox", `0 0 ${size.join(" ")}`);
       for (const path of parentElement.querySelectorAll("path")) path.setAttribute("d", outline);
       form.querySelectorAll(".comparison thead th")[i + 1].textContent = `${side}: ${titles[i]}`;
     });
     form.elements.opacity.disabled = !overlay; // the other views are what the network sees
     form.querySelector(".slider output").textContent = `${value("opacity")}%`;
     form.querySelector(".scale").hidden = !overlay;
-    draw(titles.map((title) => `Scene ${value("image")}, label ${value("label")}, ${title}: ${words}`));
+    for (const each of form.querySelectorAll(".credit")) each.hidden = each.dataset.image !== value("image");
+    draw(titles.map((side) => `${title}, label ${value("label")}, ${side}: ${words}`)).catch((error) => {
+      summary.textContent = error.message;
+    });
   };
 
-  for (const radio of form.elements.image) radio.nextElementSibling.src = data.scenes[radio.value].photo;
+  const smallOf = ({ small, pictures }) => small ?? pictures.photo;
+  for (const radio of form.elements.image) radio.nextElementSibling.src = smallOf(data.scenes[radio.value]);
   form.querySelector(".bar").style.background = `linear-gradient(90deg, ${data.colours.join()})`;
   form.elements.image[0].checked = true;
-  offerLabels();
+  for (const side of SIDES) set(side, form.elements[side].dataset.first);
+  offerAll();
   document.querySelector(".explorer-off").hidden = true;
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());

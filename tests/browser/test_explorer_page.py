@@ -4,10 +4,11 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cam_utils import plots
 from tests.browser.test_browser import CONTRAST, WIDTH, faults
-from workflow.site import explorer, explorer_page
+from workflow.site import explorer, explorer_page, explorer_photographs
 
 PAGE = "book/explorer.html"
 LEFT, RIGHT = "canvas[data-side=left]", "canvas[data-side=right]"
@@ -51,8 +52,8 @@ def shown(page, *words):
     return [page.get_attribute(selector, "aria-label") for selector in (LEFT, RIGHT)]
 
 
-def pixels(page, selector):
-    return np.array(page.evaluate(PIXELS, selector)).reshape(96, 96, 4)[..., :3]
+def pixels(page, selector, height=96, width=96):
+    return np.array(page.evaluate(PIXELS, selector)).reshape(height, width, 4)[..., :3]
 
 
 @pytest.mark.parametrize("width", [1200, 360])
@@ -114,6 +115,71 @@ def test_the_pictures_are_photograph_and_map(page, found):
         shown(page, words)
         assert np.abs(pixels(page, RIGHT) - (blank + (photo - blank) * share)).max() < 2.1, view
     assert page.is_disabled("[name=opacity]") and not page.is_visible(".scale")
+
+
+def test_a_photograph_is_loaded_when_it_is_chosen(page, found):
+    """Label, methods and numbers of a photograph; its picture at opacity 0, its map at 100; whose it is."""
+    shot = next(each for each in found.photographs if each.name == "imagenet-000000000599")
+    assert not page.evaluate("() => 'pictures' in window.CAM_EXPLORER.scenes['imagenet-000000000599']")
+    page.check("[name=image][value=imagenet-000000000599]", force=True)
+    offered = page.eval_on_selector_all("[name=label]", "all => all.filter(r => !r.disabled).map(r => r.value)")
+    assert set(offered) == {"tabby", "remote control"}
+    methods = page.eval_on_selector_all(
+        "[name=left] option", "all => all.filter(o => !o.disabled).map(o => o.value)"
+    )
+    assert set(methods) == set(shot.methods)
+    page.check("[name=label][value='remote control']", force=True)
+    page.select_option("[name=right]", "score-cam")
+    alts = shown_photograph(page, "remote control")
+    assert alts[1] == "Photograph 599, label remote control, Score-CAM (ImageNet head): map over the image"
+    rows = shot.table.set_index(["class", "method"])
+    for i, column in enumerate(METRICS):
+        cells = page.locator(".comparison tr[data-column]").nth(i).locator("td").all_inner_texts()
+        values = [rows.loc[("remote control", method), column] for method in ("cam", "score-cam")]
+        assert [cell.split()[0] for cell in cells] == [explorer_page.text(float(v), column) for v in values]
+    width, height = (2 * side for side in shot.size)
+    page.fill("[name=opacity]", "0")
+    page.wait_for_timeout(300)
+    photo = np.asarray(explorer_photographs.shown(shot)).astype(float)
+    assert np.abs(pixels(page, LEFT, height, width) - photo).mean() < 8  # a lossy WebP
+    page.fill("[name=opacity]", "100")
+    page.wait_for_timeout(300)
+    with Image.open(shot.tiles) as picture:
+        tiles = np.asarray(picture.convert("L"))
+    row, column = shot.labels.index("remote control"), shot.methods.index("score-cam")
+    tile = tiles[row * height // 2 :, column * width // 2 :][: height // 2, : width // 2]
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in plots.map_colours()])
+    assert np.array_equal(pixels(page, RIGHT, height, width), colours[tile].repeat(2, 0).repeat(2, 1))
+    credit = page.inner_text(".credit:visible")
+    assert "Photograph 599: COCO 2017, train2017, id 599, CC BY 2.0" in credit
+    assert page.get_attribute(".picture path", "d").startswith("M")
+    page.check("[name=image][value=val-00036]", force=True)
+    shown(page, "val-00036")
+    assert page.input_value("[name=left-head]") == "linear" and not page.is_visible(".credit")
+
+
+def test_a_link_names_a_photograph_and_a_label(page, site):
+    page.goto(f"{(site / PAGE).as_uri()}#photo=599&label=cat&left=d-minmax-cam&right=area-matched-cam")
+    alts = shown_photograph(page, "label cat")
+    assert alts == [f"Photograph 599, label cat, {name} (VOC head): map over the image"
+                    for name in ("D-MinMax-CAM", "area-matched CAM")]  # fmt: skip
+    page.dispatch_event("[name=opacity]", "change")
+    held = parse_qs(page.url.split("#")[1])
+    assert held["photo"] == ["599"] and held["label"] == ["cat"] and "image" not in held
+    page.evaluate("() => { location.hash = 'photo=89' }")
+    assert "Photograph 89, label microwave" in shown_photograph(page, "Photograph 89")[0]
+    page.evaluate("() => { location.hash = 'photo=1' }")
+    page.wait_for_function("() => document.querySelector('.summary').textContent.includes('unknown image')")
+
+
+def shown_photograph(page, *words):
+    """Wait until both pictures are of what `words` say, and return their texts."""
+    page.wait_for_function(
+        """words => [...document.querySelectorAll('form.explorer canvas')].every(
+            each => words.every(word => (each.getAttribute('aria-label') || '').includes(word)))""",
+        arg=list(words),
+    )
+    return [page.get_attribute(selector, "aria-label") for selector in (LEFT, RIGHT)]
 
 
 def test_the_outline_is_an_option(page):
@@ -216,5 +282,6 @@ def test_without_scripts_the_table_holds_the_numbers(site, chromium, found):
     assert not page.is_visible("form.explorer") and page.is_visible("text=The explorer needs JavaScript")
     assert page.is_visible("img[src$='explorer.jpg']")
     page.click("summary:text('All numbers')")
-    assert page.locator(".explorer-numbers tbody tr").count() == len(found.table)
+    photographs = sum(len(each.table) for each in found.photographs)
+    assert photographs and page.locator(".explorer-numbers tbody tr").count() == len(found.table) + photographs
     page.close()

@@ -15,7 +15,7 @@ from cam_utils import data, files, plots, runs
 from cam_utils.data import Batch
 from cam_utils.evaluation.evaluate import evaluate
 from cam_utils.pairs import Pairs
-from workflow.site import explorer, explorer_page
+from workflow.site import explorer, explorer_page, explorer_pictures, explorer_script
 
 PAGE = "book/explorer.html"
 METRICS = {column: metric for group in explorer_page.METRICS.values() for column, metric in group.items()}
@@ -50,7 +50,7 @@ def test_an_outline_encloses_the_region_with_its_hole():
     region[2, 3] = False
     paths = [
         np.array([[float(v) for v in point.split()] for point in path.split("L")])
-        for path in explorer.outline_path(region).strip("MZ").split("ZM")
+        for path in explorer_pictures.outline_path(region).strip("MZ").split("ZM")
     ]
     areas = [abs((p[:, 0] * np.roll(p[:, 1], 1) - p[:, 1] * np.roll(p[:, 0], 1)).sum()) / 2 for p in paths]
     assert sorted(areas) == [0.5, 24.5]  # a pixel as a diamond; 25 pixels without half a pixel at each corner
@@ -90,14 +90,16 @@ def test_the_numbers_are_those_of_the_evaluation(found):
 
 def test_the_stored_pictures_give_the_energy_of_the_table(found):
     """Every map of the page, decoded, against the annotated objects: a tile in the wrong place would show."""
-    stored = json.loads(explorer.script(found).removeprefix("window.CAM_EXPLORER = ").removesuffix(";\n"))
+    script = explorer_script.scripts(found)["explorer-data.js"]
+    stored = json.loads(script.removeprefix("window.CAM_EXPLORER = ").removesuffix(";\n"))
     energies = found.table.set_index(["image", "class", "head", "method"])["energy_in_mask"]
-    assert list(stored["scenes"]) == found.batch.ids
-    for k, (name, scene) in enumerate(stored["scenes"].items()):
-        photo = decoded(scene["photo"])
+    assert list(stored["scenes"])[: len(found.batch.ids)] == found.batch.ids
+    for k, name in enumerate(found.batch.ids):
+        scene = stored["scenes"][name]
+        photo = decoded(scene["pictures"]["photo"])
         assert np.abs(photo / 255 - found.batch.images[k].permute(1, 2, 0).numpy()).max() < 1 / 255
-        for head, sprite in scene["maps"].items():
-            tiles = decoded(sprite).reshape(len(scene["labels"]), 96, -1, 96).astype(float)
+        for head, sprite in scene["pictures"]["maps"].items():
+            tiles = decoded(sprite)[..., 0].reshape(len(scene["labels"]), 96, -1, 96).astype(float)
             for i, label in enumerate(scene["labels"]):
                 region = plots.outline(found.batch, k, int(label)).numpy()
                 for j, method in enumerate(found.methods):
@@ -106,11 +108,12 @@ def test_the_stored_pictures_give_the_energy_of_the_table(found):
                     assert share == pytest.approx(energies[name, label, head, method], abs=0.01)
 
 
-def test_the_explorer_is_small(site):
+def test_the_explorer_is_small(site, found):
     files = [site / PAGE, *site.glob("_static/explorer*")]
-    assert len(files) == 5
-    assert sum(file.stat().st_size for file in files) < 3_000_000
-    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 25_000_000
+    assert len(files) == 5 + len(found.photographs)
+    assert sum(file.stat().st_size for file in files) < 4_000_000
+    assert max(file.stat().st_size for file in site.glob("_static/explorer-*-*.js")) < 200_000
+    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 29_000_000
 
 
 def test_every_metric_links_to_its_definition(site):

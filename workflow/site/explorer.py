@@ -1,28 +1,23 @@
-"""What the explorer shows: scenes chosen by a rule, their maps and metrics, and the script that holds the pictures.
+"""What the explorer shows: scenes chosen by a rule, their maps and metrics, and the photographs of a study.
 
-All of it is computed when the book is built, from the committed networks and the embedded scenes of the first
-chapter, whether or not a run of that chapter is at hand: pictures and numbers then come from the same forward.
+What scenes show is computed when the book is built, from the committed networks and the embedded scenes of the
+first chapter, whether or not a run of it is at hand: pictures and numbers then come from the same forward.
 """
 
-import base64
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import contourpy  # what matplotlib draws contours with, and installs
-import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cam_utils import data, plots, runs
 from cam_utils.data import Batch
+from cam_utils.evaluation.display import method_name
 from cam_utils.evaluation.evaluate import evaluate_batch
 from cam_utils.evaluation.regions import pixel_metrics
-from cam_utils.evaluation.results import PAPER_METHODS
 from cam_utils.front.explain import Explanation, explain
 from cam_utils.methods.registry import MASKED, resolved
 from cam_utils.networks import models
@@ -30,7 +25,8 @@ from cam_utils.networks.models import Classifier
 from cam_utils.pairs import Pairs
 from workflow import ROOT
 from workflow.batch.grid import defaults
-from workflow.site import escape
+from workflow.site import explorer_photographs
+from workflow.site.explorer_photographs import Photograph
 
 CHAPTER = "notebooks/minmax_cam.ipynb"
 MOST, TYPICAL = 8, 4  # scenes where methods differ most, and scenes as they mostly are
@@ -50,6 +46,7 @@ class Explored(NamedTuple):
     masks: dict[str, Tensor]  # head -> [P, M, h, w] in [0, 1]
     blanks: dict[str, Tensor]  # head -> [3], the colour in [0, 1] that a masked pixel has for the network
     table: pd.DataFrame  # the pairs table with a column `head`
+    photographs: Sequence[Photograph] = ()
 
 
 @cache
@@ -90,6 +87,7 @@ def explore() -> Explored:
         masks=masks,
         blanks={head: network.mean.flatten() for head, network in networks.items()},
         table=pd.concat(tables, ignore_index=True),
+        photographs=explorer_photographs.stored(),
     )
 
 
@@ -142,53 +140,6 @@ def labels_of(found: Explored, scene: int) -> list[int]:
     return found.pairs.label[found.pairs.image == scene].tolist()
 
 
-def script(found: Explored) -> str:
-    """Return explorer-data.js: a script and no JSON file, since pages opened from a disk may not fetch one.
-
-    Pictures are PNG, so that no codec changes a map: the photograph, and per head one grey picture of all the
-    scene's maps, a row per label and a column per method, of which the browser colours one tile. Names are written
-    as the form and its table show them, since the browser finds the pictures by them.
-    """
-    plain, scenes = escape.plain, {}
-    for scene, name in enumerate(found.batch.ids):
-        rows = (found.pairs.image == scene).nonzero()[:, 0]
-        labels = labels_of(found, scene)
-        # [n, M, h, w] -> [n h, M w]
-        tiles = {head: m[rows].permute(0, 2, 1, 3).flatten(2).flatten(0, 1) for head, m in found.masks.items()}
-        regions = [plots.outline(found.batch, scene, label) for label in labels]
-        scenes[plain(name)] = {
-            "labels": [plain(found.classes[label]) for label in labels],
-            "outlines": [outline_path(region.numpy()) for region in regions],
-            "photo": png(found.batch.images[scene].permute(1, 2, 0)),
-            "maps": {plain(head): png(tile) for head, tile in tiles.items()},
-        }
-    content = {
-        "size": found.batch.images.shape[-1],
-        "colours": plots.map_colours(),
-        "methods": [plain(PAPER_METHODS.get(method, method)) for method in found.methods],
-        "blanks": {plain(head): (255 * blank).round().int().tolist() for head, blank in found.blanks.items()},
-        "scenes": scenes,
-    }
-    return f"window.CAM_EXPLORER = {escape.script_json(content)};\n"
-
-
-def png(values: Tensor) -> str:
-    """Return values in [0, 1], [h, w] or [h, w, 3], as the address (data:) of a PNG of 8 bits per channel."""
-    file = io.BytesIO()
-    Image.fromarray((255 * values.clamp(0, 1)).round().byte().numpy()).save(file, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def outline_path(region: np.ndarray) -> str:
-    """Return the outline of a region [h, w] (bool) as an SVG path in pixels, as `plots.map_grid` would draw it.
-
-    >>> sorted(outline_path(np.ones((1, 1), bool)).strip("MZ").split("L"))
-    ['0 0.5', '0.5 0', '0.5 1', '1 0.5']
-    """
-    lines = contourpy.contour_generator(z=np.pad(region, 1).astype(float)).lines(0.5)  # padded: every line closes
-    return "".join(f"M{'L'.join(f'{x - 0.5:g} {y - 0.5:g}' for x, y in line[:-1])}Z" for line in lines)
-
-
 def picture(found: Explored, file: Path) -> None:
     """Write a still of the first scene, all labels by all methods on the first head, for pages without scripts."""
     plots.look()
@@ -198,7 +149,7 @@ def picture(found: Explored, file: Path) -> None:
     figure = plots.map_grid(
         [found.batch.images[0]] * len(rows),
         [found.classes[label] for label in labels],
-        {PAPER_METHODS.get(m, m): masks[:, k] for k, m in enumerate(found.methods)},
+        {method_name(m): masks[:, k] for k, m in enumerate(found.methods)},
         outlines=[plots.outline(found.batch, 0, label) for label in labels],
     )
     figure.savefig(file, dpi=100, bbox_inches="tight", pil_kwargs={"quality": 88})

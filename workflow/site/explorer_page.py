@@ -1,14 +1,18 @@
 """The explorer as HTML: a form that assets/explorer.js brings to life, and the table that it reads numbers from."""
 
+from collections.abc import Iterable, Sequence
+
 import pandas as pd
 from markupsafe import Markup
 
 from cam_utils.evaluation import facts
 from cam_utils.evaluation.bootstrap import UNDEFINED
+from cam_utils.evaluation.display import method_name
 from cam_utils.evaluation.facts import Metric
-from cam_utils.evaluation.results import PAPER_METHODS
 from workflow.site import escape, html_parts
 from workflow.site.explorer import Explored, labels_of
+from workflow.site.explorer_photographs import HEADINGS, HEADS, Photograph
+from workflow.site.explorer_script import title
 
 # heading -> columns of the pairs table; a probability is neither good nor bad
 METRICS: dict[str, dict[str, Metric]] = {
@@ -39,8 +43,11 @@ def explorer_part(found: Explored, folder: str = "../_static") -> str:
     form = Markup(
         '<form class="explorer" hidden aria-label="Explorer" autocomplete="off">\n{}\n{}\n'
         '<div class="beside"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
-        '{}\n<p class="summary" aria-live="polite"></p></div>\n{}</div>\n</form>'
-    ).format(_scenes(found), _labels(found), _side("left", found), _side("right", found), _views(), _comparison())
+        '{}\n<p class="summary" aria-live="polite"></p>{}</div>\n{}</div>\n</form>'
+    ).format(
+        _scenes(found), _labels(found), *(_side(side, found) for side in DEFAULTS), _views(), _credits(found),
+        _comparison(),
+    )  # fmt: skip
     style = Markup('<link rel="stylesheet" href="{}/explorer.css">').format(folder)
     numbers = html_parts.table(table(found).to_dict("records"), "numbers")
     details = Markup('<details class="explorer-numbers"><summary>All numbers</summary>\n{}\n</details>')
@@ -53,18 +60,16 @@ def explorer_part(found: Explored, folder: str = "../_static") -> str:
 
 
 def table(found: Explored) -> pd.DataFrame:
-    """Return one row per (scene, label, head, method), every number as the reader sees it."""
-    rows = found.table
-    shown = {
-        "scene": rows["image"],
-        "label": rows["class"],
-        "head": rows["head"],
-        "method": rows["method"].map(lambda method: PAPER_METHODS.get(method, method)),
-    }
+    """Return one row per (image, label, head, method), every number as the reader sees it."""
+    rows = found.table.assign(scene=found.table["image"])
+    photographs = [each.table.assign(scene=title(each), head=HEADS[each.network]) for each in found.photographs]
+    rows = pd.concat([rows.sort_values(["scene", "class"], kind="stable"), *photographs], ignore_index=True)
+    shown = {name: rows[column] for name, column in {"image": "scene", "label": "class", "head": "head"}.items()}
+    shown["method"] = rows["method"].map(method_name)
     for column, metric in (each for group in METRICS.values() for each in group.items()):
         name = metric.short if metric.wanted else f"p, {metric.title}"
         shown[name] = rows[column].map(lambda value, column=column: text(value, column))
-    return pd.DataFrame(shown).sort_values(["scene", "label"], kind="stable")
+    return pd.DataFrame(shown)
 
 
 def text(value: float, column: str) -> str:
@@ -79,52 +84,84 @@ def text(value: float, column: str) -> str:
 
 
 def _scenes(found: Explored) -> Markup:
-    groups = Markup("\n").join(
-        Markup('<div><p>{}</p><div class="strip">{}</div></div>').format(
-            escape.html(heading), Markup().join(_scene(found, scene) for scene in scenes)
-        )
+    groups = {
+        heading: ("strip", Markup().join(_scene(found, scene) for scene in scenes))
         for heading, scenes in found.groups.items()
+    }
+    for network, heading in HEADINGS.items():
+        choices = Markup().join(_photograph(each) for each in found.photographs if each.network == network)
+        groups |= {heading: ("strip photographs", choices)} if choices else {}
+    parts = Markup("\n").join(
+        Markup('<div><p>{}</p><div class="{}">{}</div></div>').format(escape.html(heading), classes, choices)
+        for heading, (classes, choices) in groups.items()
     )
-    return Markup('<fieldset class="scenes"><legend>Image</legend>\n{}\n</fieldset>').format(groups)
+    return Markup('<fieldset class="scenes"><legend>Image</legend>\n{}\n</fieldset>').format(parts)
 
 
 def _scene(found: Explored, scene: int) -> Markup:
-    labels = escape.html(", ".join(found.classes[label] for label in labels_of(found, scene)))
+    name = found.batch.ids[scene]
+    labels = [found.classes[label] for label in labels_of(found, scene)]
+    return _choice(name, f"Scene {name}", labels, (64, 64))
+
+
+def _photograph(photograph: Photograph) -> Markup:
+    return _choice(photograph.name, title(photograph).capitalize(), photograph.labels, (96, 72))
+
+
+def _choice(value: str, words: str, labels: Iterable[str], size: tuple[int, int]) -> Markup:
     return Markup(
         '<label><input type="radio" name="image" value="{0}">'
-        '<img class="dark-light" alt="Scene {0}, labels {1}" width="64" height="64">'
-        '<span aria-hidden="true">{1}</span></label>'
-    ).format(escape.html(found.batch.ids[scene]), labels)
+        '<img class="dark-light" alt="{1}, labels {2}" width="{3}" height="{4}">'
+        '<span aria-hidden="true">{2}</span></label>'
+    ).format(escape.html(value), escape.html(words), escape.html(", ".join(labels)), *size)
 
 
 def _labels(found: Explored) -> Markup:
     choice = Markup('<label hidden><input type="radio" name="label" value="{0}" disabled><span>{0}</span></label>')
-    choices = Markup().join(choice.format(escape.html(name)) for name in found.classes)
+    names = dict.fromkeys([*found.classes, *(label for each in found.photographs for label in each.labels)])
+    choices = Markup().join(choice.format(escape.html(name)) for name in names)
     return Markup('<fieldset class="chips"><legend>Label to explain</legend>{}</fieldset>').format(choices)
+
+
+def _credits(found: Explored) -> Markup:
+    """Return who the photographs are of, a line for each, of which the script shows one."""
+    line = Markup(
+        '<p class="credit" data-image="{}" hidden>{}: {}, id {}, <a href="{}">{}</a>{}; reduced. Outlines: COCO '
+        'Consortium, CC BY 4.0. <a href="photos.html">All credits</a></p>\n'
+    )
+    original = Markup(', <a href="{}">original</a>')
+    return Markup().join(
+        line.format(
+            each.name, title(each).capitalize(), credit["source"], credit["coco_id"], credit["licence_url"],
+            credit["licence"], original.format(credit["original"]) if credit["original"] else "",
+        )
+        for each in found.photographs
+        for credit in [each.credit]
+    )  # fmt: skip
 
 
 def _side(side: str, found: Explored) -> Markup:
     """Return one side: its method, the head of its network, and its picture."""
-    methods = Markup().join(
-        _option(m, PAPER_METHODS.get(m, m), " selected" if m == DEFAULTS[side] else "") for m in found.methods
-    )
+    methods = dict.fromkeys([*found.methods, *(name for each in found.photographs for name in each.methods)])
+    heads = dict.fromkeys([*found.masks, *(HEADS[each.network] for each in found.photographs)])
     return Markup(
         '<fieldset class="side"><legend>{title}</legend>\n'
-        '<label><span>Method</span> <select name="{side}">{methods}</select></label>\n'
+        '<label><span>Method</span> <select name="{side}" data-first="{first}">{methods}</select></label>\n'
         '<label><span>Head</span> <select name="{side}-head">{heads}</select></label>\n'
         '<div class="picture"><canvas role="img" data-side="{side}" width="{size}" height="{size}"></canvas>'
-        '<svg viewBox="0 0 {size} {size}" aria-hidden="true"><path/><path/></svg></div></fieldset>'
+        '<svg aria-hidden="true"><path/><path/></svg></div></fieldset>'
     ).format(
         title=side.title(),
         side=side,
-        methods=methods,
-        heads=Markup().join(_option(head, head) for head in found.masks),
+        first=DEFAULTS[side],
+        methods=Markup().join(_option(name, method_name(name)) for name in methods),
+        heads=Markup().join(_option(head, head) for head in heads),
         size=found.batch.images.shape[-1],
     )
 
 
-def _option(value: str, words: str, selected: str = "") -> Markup:
-    return Markup('<option value="{}"{}>{}</option>').format(escape.html(value), selected, escape.html(words))
+def _option(value: str, words: str) -> Markup:
+    return Markup('<option value="{}">{}</option>').format(escape.html(value), escape.html(words))
 
 
 def _views() -> Markup:
@@ -182,4 +219,27 @@ def _facts(found: Explored) -> str:
         f'"Methods differ most" are {len(most)} of them with a spread of {low:.1f} to {high:.1f} points; '
         f'"Typical" are the {len(typical)} nearest to the median spread of '
         f"{100 * float(found.candidates.median()):.1f} points. What a spread is, and why these, is said below."
+        f"{_on_photographs(found.photographs)}"
     )
+
+
+def _on_photographs(photographs: Sequence[Photograph]) -> str:
+    """Return the paragraph on which photographs these are, and which of them SS-CAM explains."""
+    if not photographs:
+        return ""
+    counts = [sum(each.network == network for each in photographs) for network in HEADINGS]
+    smoothed = [str(each.number) for each in photographs if any("ss-cam" in name for name in each.methods)]
+    return (
+        f"\n\nOf the project's photographs, {counts[0]} show two things or more of which ImageNet has a label, and "
+        f"{counts[1]} two or more whose label the VOC head has learnt. SS-CAM is there for "
+        f"{_listed('photograph', smoothed)} with ImageNet's labels."
+    )
+
+
+def _listed(noun: str, names: Sequence[str]) -> str:
+    """Return the names behind their noun.
+
+    >>> _listed("photograph", ["1"]), _listed("photograph", ["1", "2"])
+    ('photograph 1', 'photographs 1 and 2')
+    """
+    return f"{noun}{'s' * (len(names) > 1)} {' and '.join(names) if names else 'none'}"

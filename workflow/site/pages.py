@@ -19,6 +19,7 @@ from workflow.site.claims_details import details_part
 from workflow.site.claims_page import claims_part
 from workflow.site.contents import pages_of
 from workflow.site.explorer_page import explorer_part
+from workflow.site.explorer_script import scripts
 from workflow.site.faults_page import faults_part
 from workflow.site.networks_page import networks_part
 from workflow.site.notebook_tables import make_readable
@@ -105,7 +106,8 @@ def _tests_of(chapter: str) -> Callable[[Staged], str]:
 
 def _explorer(book: Staged) -> str:
     shown = explorer.explore()
-    (book.source / "assets" / "explorer-data.js").write_text(explorer.script(shown))
+    for name, text in scripts(shown).items():
+        (book.source / "assets" / name).write_text(text)
     explorer.picture(shown, book.source / "assets" / "explorer.jpg")
     return explorer_part(shown)
 
