@@ -70,7 +70,7 @@ def test_the_scenes_follow_the_rule(found):
 
 def test_the_numbers_are_those_of_the_evaluation(found):
     """The scenes among the first 40, evaluated in other batches and read from the stored table."""
-    numbers = explorer_page.table(found).set_index(["scene", "label", "head", "method"])
+    numbers = explorer_page.table(found).set_index(["image", "label", "head", "method"])
     names = {"cam": "CAM", "score-cam": "Score-CAM", "d-minmax-cam": "D-MinMax-CAM"}
     scenes, checked = data.load("digits", "val", limit=40), 0
     for head in found.masks:
