@@ -50,7 +50,10 @@ def count(ledger: pd.DataFrame) -> str:
 def _of_paper(chapter: str, ledger: pd.DataFrame) -> str:
     """Return the sentence above a paper's table."""
     tests = ((ledger["chapter"] == chapter) & (ledger["verdict"] != "not run")).sum()
-    return f"{{doc}}`All {tests:,} tests, run by run <claims_{chapter}>`. Chapter: {{doc}}`../notebooks/{chapter}`."
+    return (
+        f"{{doc}}`All {tests:,} tests, run by run <claims_{chapter}>`. "
+        f'Why we tested what: <a href="../notebooks/{chapter}.html">the chapter</a>.'
+    )
 
 
 def scoreboard(chapter: str, ledger: pd.DataFrame, names: dict[str, str]) -> Markup:
