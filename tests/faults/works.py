@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -115,6 +116,7 @@ def digest(path: Path, folder: Path | None = None) -> str:
 def site(project: Path) -> dict[str, str]:
     """Return {file: digest} of the site of a small project as the batch builds it, in project/_build."""
     build.ROOT = project
+    build.chapters, build._build = partial(build.chapters, project), partial(build._build, source=project)
     index = build.book(project / "runs")
     return contents(index.parent)
 

@@ -1,6 +1,7 @@
 """The page of the fault suite: the counts that are stored, with values that are text."""
 
 import json
+import re
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_values_of_the_record_are_text(tmp_path):
     for value in poisoned.VALUES:
         bad = {"area": "kills", "what": value, "where": value, "outcome": "lost", "words": value}
         text = part(tmp_path, rows=[ROW | {"area": "kills", "what": value, "trials": 0}], bad=[bad])
-        assert "<script" not in text.lower() and "<img" not in text.lower()
+        assert not re.search(r"(?<!\\)<(?!/?(table|thead|tbody|tr|th|td|div)\b)", text), value
 
 
 def test_an_unknown_area_is_named(tmp_path):
