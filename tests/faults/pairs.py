@@ -10,6 +10,7 @@ from tests import tiny_book
 from tests.faults import works
 from tests.faults.trials import OUTCOMES, Child, Ended, Trial, alone, judged, spread
 
+SAYS = "\nThis page says "
 PATIENCE = 8  # seconds after which the second is said to wait for the first
 
 
@@ -29,7 +30,7 @@ def site(folder: Path, page: str) -> dict[str, str]:
     """Return the built site of a project, whose first page has these words."""
     file = folder / "project" / "book" / "intro.md"
     partial_file = file.with_name(f"{page}.new")
-    partial_file.write_text(f"# A book\n\n{page}\n")
+    partial_file.write_text(f"{file.read_text().split(SAYS)[0]}{SAYS}{page}.\n")
     partial_file.rename(file)
     return works.site(folder / "project")
 

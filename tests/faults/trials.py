@@ -71,7 +71,7 @@ class Child:
         def before(step: str, path: str) -> None:
             steps.append(f"{step} {os.path.relpath(path, folder)}")
             if len(steps) - 1 == at:
-                injected.FAULTS[how]()
+                injected.FAULTS[how](step, path)
 
         injected.install(str(folder), before)
         status, result, error, words = 0, None, None, ""

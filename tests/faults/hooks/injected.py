@@ -13,32 +13,32 @@ STEPS = ("replace", "rename", "fsync", "unlink", "remove", "rmdir", "truncate")
 COUNT, AT, FOLDER, HOW = (f"FAULTS_{name}" for name in ("COUNT", "AT", "FOLDER", "HOW"))
 
 
-def kill() -> None:
+def kill(step: str, path: str) -> None:
     """End this process at once."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_all() -> None:
+def kill_all(step: str, path: str) -> None:
     """End all processes of this one's group at once."""
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def no_space() -> None:
-    """Raise what the system raises where a disk is full."""
-    raise OSError(errno.ENOSPC, "No space left on device")
+def no_space(step: str, path: str) -> None:
+    """Raise what the system raises where a disk is full: it names the path, but not that of an open file."""
+    raise OSError(errno.ENOSPC, "No space left on device", *([] if step == "fsync" else [path]))
 
 
-def terminate() -> None:
+def terminate(step: str, path: str) -> None:
     """Ask this process to end, as a scheduler does."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def interrupt() -> None:
+def interrupt(step: str, path: str) -> None:
     """Ask this process to end, as Ctrl-C does."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def pause() -> None:
+def pause(step: str, path: str) -> None:
     """Stop this process until somebody lets it go on."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -90,7 +90,7 @@ def count(step: str, path: str) -> None:
     number = os.pread(file, os.lseek(file, 0, os.SEEK_CUR), 0).count(b"\n") - 1
     os.close(file)
     if number == int(os.environ[AT]):
-        FAULTS[os.environ[HOW]]()
+        FAULTS[os.environ[HOW]](step, path)
 
 
 def from_environment() -> None:
