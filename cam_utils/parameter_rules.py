@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from cam_utils.names import check_known
 from cam_utils.parameter_kinds import refused, registered
 
 CARRIED = ("digits", "photos")  # datasets that the project itself holds or draws
@@ -53,11 +54,25 @@ def _of_own_model(p: dict) -> str | None:
         words = "None for the network digits, which has its own"
         return str(refused("weights and classes", words, (weights, classes)))
     if by_name and weights is None:
-        return f"expected weights as 'imagenet' or a path, since {network[:60]!r} as network has none, got None"
+        missing = f"expected weights as 'imagenet' or a path, since {network[:60]!r} as network has none, got None"
+        return _unknown(network) or missing
     if network.endswith(".pt") and weights is not None:
         return f"expected weights as None for the network {network[:60]!r}, which has its own, got {weights!r}"
     if p["mean"] and p["std"] and len(p["mean"]) != len(p["std"]):
         return str(refused("mean and std", "equally many numbers", (p["mean"], p["std"])))
+    return None
+
+
+def _unknown(network: str) -> str | None:
+    """Return in a sentence that no library builds a network of this name, with the nearest names, or None."""
+    if network.startswith("timm/"):
+        return None
+    from torchvision.models import list_models  # seconds, which only a wrong call waits for
+
+    try:
+        check_known("network", network[:60], [*list_models(), *registered("networks/lite.py:LITE")])
+    except ValueError as error:
+        return str(error)
     return None
 
 

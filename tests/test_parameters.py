@@ -172,3 +172,11 @@ def test_sentences_say_what_is_expected_and_what_was_got(place):
 )
 def test_a_text_with_commas_is_a_list(text, found):
     assert [item for item, _ in items(text)] == found
+
+
+def test_a_misspelt_network_is_named_before_its_weights_are_missed(place):
+    known = defaults(ROOT / "notebooks" / "your_model.ipynb")
+    with pytest.raises(ValueError, match="unknown network 'resnt18'; did you mean 'resnet18'"):
+        parameters.check("your_model", known | {"network": "resnt18"})
+    with pytest.raises(ValueError, match="expected weights as 'imagenet' or a path, since 'resnet18'"):
+        parameters.check("your_model", known | {"network": "resnet18"})
