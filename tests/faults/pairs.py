@@ -41,6 +41,11 @@ def write_project(folder: Path) -> None:
     alone(lambda: works.site(folder / "project"), folder)
 
 
+def save_once(folder: Path) -> None:
+    """Save what the reader may find."""
+    works.saves(folder, writer=0, count=1)
+
+
 def whole(result: object, other: object) -> bool:
     """Return whether what was read of a file that others write is one of their texts."""
     return isinstance(result, str) and result.count("x") == 5000 and result.rstrip().endswith("}")
@@ -55,6 +60,8 @@ def all_pairs(small: bool) -> list[Pair]:
         Pair("two evaluations of two networks", mine, other, 2 if small else None, same=works.same_table),
         Pair("two that save one file", *saves, 2 if small else 20, same=whole),
     ]
+    reads = Pair("one that saves, one that reads", saves[0], works.seen, 3 if small else 20, save_once, whole)
+    found.append(reads)
     if small:
         return found
     notebooks = [partial(works.notebook, x=k) for k in (1, 2)]

@@ -67,7 +67,7 @@ def all_works(small: bool) -> list[Work]:
         same=lambda result, other: works.same_table(result, other),
     )
     if small:
-        return [evaluation._replace(faults={"kill": 10, "full disk": 4, "SIGTERM": 1})]
+        return [evaluation._replace(faults={"kill": 6, "full disk": 2, "SIGTERM": 1})]
     return [
         evaluation,
         Work("a training", partial(forked, works.training), {"kill": 8, "full disk": 4, **own}),

@@ -32,7 +32,7 @@ def test_a_small_part_of_the_suite_loses_mixes_and_executes_nothing(tmp_path):
     assert status == 0, record
     assert [row["what"] for row in record["rows"] if any(row[name] for name in FATAL)] == []
     assert [row for row in record["rows"] if row["raw error"]] == []
-    assert counted(record, "survived") > 50 and counted(record, "refused") > 50
+    assert counted(record, "survived") > 30 and counted(record, "refused") > 10
     for row in record["rows"]:
         assert row["trials"] == sum(row[name] for name in OUTCOMES) > 0
 
@@ -72,14 +72,14 @@ torch.load = lambda *a, **o: load(*a, **{**o, "weights_only": False})
 @pytest.mark.parametrize(
     ("plant", "task", "outcomes"),
     [
-        (PLAIN, "two that save one file", ("mixed", "raw error")),
+        (PLAIN, "one that saves, one that reads", ("mixed",)),
         (TRUSTING, "a part of an evaluation", ("mixed",)),
         (PICKLES, "commands in files", ("executed",)),
     ],
 )
 def test_a_planted_fault_is_found(tmp_path, plant, task, outcomes):
     status, record = suite(tmp_path, task, plant=plant)
-    assert status == 1 or outcomes == ("mixed", "raw error")
+    assert status == 1
     assert sum(counted(record, name) for name in outcomes) > 0, record["rows"]
     assert any(trial["outcome"] in outcomes and trial["where"] for trial in record["bad"])
 
@@ -110,5 +110,8 @@ def test_the_stored_counts_are_those_of_the_long_suite():
     record = json.loads((files.DATA / "results" / "faults.json").read_text())
     assert record["command"] == "make test-faults" and record["git"] and record["versions"]["torch"]
     assert all(row["trials"] == sum(row[name] for name in OUTCOMES) for row in record["rows"])
-    assert counted(record, "survived") > 0
+    assert {"kills", "pairs", "damaged files", "full disks", "signals", "odd values", "commands"} <= {
+        row["area"] for row in record["rows"]
+    }
+    assert counted(record, "trials") > 1000
     assert sum(counted(record, name) for name in FATAL) == 0

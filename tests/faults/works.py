@@ -126,6 +126,11 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): digest(f) for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
+def seen(folder: Path) -> str:
+    """Return what a reader finds in the facts.json that another process saves."""
+    return (folder / "facts.json").read_text()
+
+
 def saves(folder: Path, *, writer: int, count: int = 20) -> str:
     """Return the last content of one facts.json that this process and others save again and again."""
     for i in range(count):

@@ -36,7 +36,8 @@ def faults_part(source: Path) -> str:
     parts = [summary(record)]
     for area, heading in AREAS.items():
         if found := [row for row in rows if row["area"] == area]:
-            body = html_parts.table([_shown(row) for row in found])
+            bad = [name for name in OUTCOMES[2:] if any(row[name] for row in found)]
+            body = html_parts.table([_shown(row, bad) for row in found])
             parts += [f"### {heading}", html_parts.raw(html_parts.frame(body, heading))]
     if record["bad"]:
         parts += ["### What ended worse than refused", "\n".join(_told(trial) for trial in record["bad"])]
@@ -64,10 +65,10 @@ def summary(record: Mapping) -> str:
     return f"Of **{total['trials']:,} trials** {ends}. {where} ({machine})."
 
 
-def _shown(row: Mapping) -> dict[object, object]:
-    numbers = {name: row[name] for name in ("trials", *OUTCOMES)}
-    bad = {name: Markup("<b>{}</b>").format(row[name]) for name in OUTCOMES[2:] if row[name]}
-    return {"what": row["what"]} | numbers | bad
+def _shown(row: Mapping, bad: Sequence[str]) -> dict[str, object]:
+    """Return a row as the page shows it, with those of the bad outcomes that the area has."""
+    numbers = {name: row[name] for name in ("what", "trials", *OUTCOMES[:2])}
+    return numbers | {name: Markup("<b>{}</b>").format(row[name]) if row[name] else 0 for name in bad}
 
 
 def _told(trial: Mapping) -> str:
