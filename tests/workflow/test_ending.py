@@ -35,7 +35,7 @@ def test_a_signal_to_the_batch_alone_ends_its_jobs_too(number, tmp_path):
     until(lambda: executed(tmp_path), batch)
     (snakemake,) = children(batch.pid)
     batch.send_signal(number)
-    out, errors = batch.communicate(timeout=60)
+    out, errors = batch.communicate(timeout=300)
     assert batch.returncode == 128 + number, errors
     assert "0 of 1 runs are finished" in out and f"batch: ended by {number.name}" in errors
     assert "Traceback" not in out + errors and not living(snakemake)
@@ -56,7 +56,7 @@ def test_a_signal_ends_a_notebook_in_one_line(number, tmp_path):
     refused = f"run_notebook: another run is making {out}: wait until it has ended, or name another OUT"
     assert second.returncode == 1 and second.stderr.splitlines()[-1] == refused
     run.send_signal(number)
-    _, errors = run.communicate(timeout=60)
+    _, errors = run.communicate(timeout=300)
     assert run.returncode == 128 + number
     assert errors.splitlines()[-1] == f"run_notebook: ended by {number.name}" and "Traceback" not in errors
     assert not out.exists() and not list((tmp_path / "temporary").iterdir()) and executed(tmp_path) == ["1"]
@@ -78,7 +78,7 @@ def test_a_training_that_is_ended_fails(tmp_path):
     run = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     until(lambda: list((tmp_path / "cache").glob("training/*/*")), run)  # an epoch was stored
     run.send_signal(signal.SIGTERM)
-    _, errors = run.communicate(timeout=60)
+    _, errors = run.communicate(timeout=300)
     assert run.returncode == 128 + signal.SIGTERM and "one: ended by SIGTERM" in errors, errors
     assert not mark.exists() and not list((tmp_path / "cache").glob("checkpoints/*"))
 

@@ -182,7 +182,7 @@ def test_halves_of_the_objects_are_compared_with_their_difference(run):
     assert halves.tolist() == pytest.approx([0.31, 0.31, 0.0])  # 0.5 - 0.2, and 0.02 more of seed 1, at any size
     text = "\n".join(photograph_reasons.reasons_part([run]))
     assert "No two halves can be told apart." in text
-    assert "+31.0 [+31.0, +31.0]" in text
+    assert '+31.0 <span class="n">[+31.0, +31.0]</span>' in text
 
 
 def test_without_a_run_the_page_says_so_in_one_sentence():

@@ -17,6 +17,7 @@ from workflow.site import photograph_tables as tables
 from workflow.site.results_page import link
 from workflow.site.run_pages import short_name
 
+LONGEST = 28  # letters in a line of the figure's titles
 NOTHING = "No run on photographs has been read into this build: there are no numbers to show."
 DIGITS = "minmax_digits.csv"  # of data/results
 ALL_DIGITS = {"head": "linear", "schedule": "digits"}  # the study's setting that is nearest
@@ -66,7 +67,7 @@ def summary_part(source: Path, runs: Sequence[Run], folder: Path | None = None) 
 
 def figure(rows: pd.DataFrame, runs: Sequence[Run], name: str, folder: Path | None) -> str:
     """Return the figure of :func:`differences`, drawn into `folder` if given: a panel for each run."""
-    names = {run.id: "\n".join(short_name(run).split(", ")) for run in runs}
+    names = {run.id: "\n".join(map(_short, short_name(run).split(", "))) for run in runs}
     caption = (
         "Differences in points, with 95% intervals over images; small marks are the lowest and the highest seed. "
         "An arrow says which way a metric is better."
@@ -74,6 +75,11 @@ def figure(rows: pd.DataFrame, runs: Sequence[Run], name: str, folder: Path | No
     rows = rows.assign(level=rows["run"].map(names))
     levels, pairs = list(rows["level"].unique()), tables.CONTRASTS[:2]
     return photograph_figures.figure(rows, levels, name, caption, folder, pairs, width=2.4, columns=2)
+
+
+def _short(part: str) -> str:
+    """Return a part of a run's name that leaves room for the panel below it: a name may be of any length."""
+    return part if len(part) <= LONGEST else f"{part[: LONGEST - 3]}..."
 
 
 def differences(run: Run) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def parameters_part(notebooks: Path) -> str:
             }
             for name, each in declared.items()
         ]
-        frame = html_parts.frame(html_parts.table(rows), f"Parameters of {chapter}")
+        frame = html_parts.frame(html_parts.table(rows, "wraps"), f"Parameters of {chapter}")
         text += f"\n### Parameters of {{doc}}`../notebooks/{chapter}`\n\n{html_parts.raw(frame)}"
     return text
 
