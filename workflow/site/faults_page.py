@@ -37,7 +37,7 @@ def faults_part(source: Path) -> str:
     for area, heading in AREAS.items():
         if found := [row for row in rows if row["area"] == area]:
             bad = [name for name in OUTCOMES[2:] if any(row[name] for row in found)]
-            body = html_parts.table([_shown(row, bad) for row in found])
+            body = html_parts.table([_shown(row, bad) for row in found], "wraps")
             parts += [f"### {heading}", html_parts.raw(html_parts.frame(body, heading))]
     if record["bad"]:
         parts += ["### What ended worse than refused", "\n".join(_told(trial) for trial in record["bad"])]

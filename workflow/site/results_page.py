@@ -140,8 +140,8 @@ def results_part(runs: Iterable[Run], left_out: Iterable[str] = ()) -> str:
     for name, own in found.groupby("table", sort=False):
         text += f"\n### {escape.prose(names[name])}\n\n"
         for (dataset, network, _, setting, ids), rows in own.groupby(ABOUT, sort=False):
-            parts = map(Markup('<span class="value">{}</span>').format, dict.fromkeys((dataset, network, setting)))
-            title = Markup(", ").join(parts)
+            parts = map(escape.html, dict.fromkeys((dataset, network, setting)))
+            title = Markup(", ").join(map(Markup('<span class="value">{}</span>').format, parts))
             about, lines = _common(_shown(rows))
             facts = {"table": names[name], "dataset": dataset, "network": network}
             label = f"Ours beside {names[name]}: {setting}"
