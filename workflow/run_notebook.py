@@ -241,6 +241,9 @@ def main(arguments: list[str] | None = None) -> None:
             print(run(given.notebook, given.out, read(given.notebook, given.p), logs=given.logs))
         except (FileNotFoundError, PermissionError, ValueError, RunFailed) as error:
             sys.exit(f"run_notebook: {' '.join(str(error).split())}")
+        except OSError as error:  # a full disk or a quota; what papermill fails to write has no name
+            where = error.filename or f"{given.out}, or what is executed of it in {given.logs},"
+            sys.exit(f"run_notebook: {where} cannot be written: {error.strerror}")
 
 
 if __name__ == "__main__":

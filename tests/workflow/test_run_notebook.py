@@ -1,5 +1,6 @@
 """The notebook runner: parameters checked first, failures readable, nothing half-written."""
 
+import errno
 import os
 
 import nbformat
@@ -260,3 +261,14 @@ def test_the_chapter_itself_refuses_an_unknown_parameter_of_plain_papermill(tmp_
         papermill.PapermillExecutionError, match="unknown parameter 'datset'; did you mean 'dataset'"
     ):
         papermill.execute_notebook(chapter, str(tmp_path / "out.ipynb"), {"datset": "x"}, progress_bar=False)
+
+
+def test_a_full_disk_is_a_sentence_that_names_the_file(monkeypatch, tmp_path):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(papermill, "execute_notebook", full)
+    notebook, out = str(ROOT / "notebooks" / "your_model.ipynb"), tmp_path / "out.ipynb"
+    with pytest.raises(SystemExit, match=r"out\.ipynb, or what is executed .* cannot be written: No space left"):
+        main([notebook, str(out), "--logs", str(tmp_path / "logs")])
+    assert not out.exists()
