@@ -15,6 +15,11 @@ from workflow import ROOT
 from workflow.ending import ending
 
 
+def heeding():
+    """Let a process end by Ctrl-C although who started these tests, as a script in the background, ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def until(condition, process, seconds=120):
     deadline = time.time() + seconds
     while not condition():
@@ -50,7 +55,9 @@ def test_a_signal_ends_a_notebook_in_one_line(number, tmp_path):
     command = [sys.executable, "-m", "workflow.run_notebook", str(tmp_path / "tiny.ipynb"), str(out), *waits]
     command += ["-p", "log", str(tmp_path / "log"), "--logs", str(tmp_path / "logs")]
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(ROOT)}
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command, preexec_fn=heeding, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     until(lambda: executed(tmp_path), run)
     second = subprocess.run(command, env=environment, capture_output=True, text=True)
     refused = f"run_notebook: another run is making {out}: wait until it has ended, or name another OUT"
@@ -75,7 +82,9 @@ def test_a_training_that_is_ended_fails(tmp_path):
         json.dumps(spec),
         str(mark),
     ]
-    run = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command, preexec_fn=heeding, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
     until(lambda: list((tmp_path / "cache").glob("training/*/*")), run)  # an epoch was stored
     run.send_signal(signal.SIGTERM)
     _, errors = run.communicate(timeout=300)

@@ -20,6 +20,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from cam_utils import files, owned
@@ -113,7 +114,9 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
     if names:
         environment.pop("CUDA_VISIBLE_DEVICES", None)  # every job takes one of these
     # A group of its own, so that a signal reaches it and its jobs once, whether from the keyboard or for us alone.
-    running = subprocess.Popen([*command, *options.snakemake], env=environment, pass_fds=[lock], process_group=0)
+    # And one in which SIGINT counts: it is ignored in all that a script starts in the background.
+    group = {"process_group": 0, "preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
+    running = subprocess.Popen([*command, *options.snakemake], env=environment, pass_fds=[lock], **group)
     ended: list[int] = []
 
     def end(number: int, _: object) -> None:
