@@ -83,7 +83,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing requirements.lock into .venv (the first time takes minutes)"
 	@# Two packages come as sources: what builds them, and this project, is checked by its hash as well.
-	@sed -En '/^(setuptools|wheel)==/,/[^\]$$/p' requirements.lock > .venv/builders.txt
+	@sed -En '/^(setuptools|wheel|packaging)==/,/[^\]$$/p' requirements.lock > .venv/builders.txt
 	@$(BIN)/python $(PIP) --require-hashes -r .venv/builders.txt
 	@# --no-compile: a module is compiled when it is first imported, most never are
 	@$(BIN)/python $(PIP) --no-compile --require-hashes --no-build-isolation -r requirements.lock
