@@ -120,6 +120,14 @@ def test_pages_load_the_search_only_where_it_is_and_no_drawings(folder, tmp_path
     assert not (tmp_path / "_static/scripts/fontawesome.js").exists()
 
 
+def test_comments_of_our_own_style_sheets_stay_at_home_and_rules_are_published(folder, tmp_path):
+    folder("_static/book.css", "/* why */\n.a { x: 1; }\n@media print {\n  /* and\n  why */\n  .b { y: 2; } }\n")
+    folder("_static/theirs.css", "/*! licence */.c{z:3}")
+    slim.slim(tmp_path)
+    assert (tmp_path / "_static/book.css").read_text() == ".a { x: 1; }\n@media print {\n    .b { y: 2; } }\n"
+    assert (tmp_path / "_static/theirs.css").read_text() == "/*! licence */.c{z:3}"
+
+
 def test_pictures_have_their_room_before_they_come(folder, tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "_images" / "b.png")
     image = '<img alt="x" src="../_images/b.png" />'

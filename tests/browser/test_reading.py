@@ -53,7 +53,7 @@ IN_VIEW = """element => {
     const box = element.getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth && box.width > 0;
 }"""
-LIGHT = 1.55e6  # bytes that the first screen of a page may need: 1.50e6 are sanity_checks'
+LIGHT = 1.5e6  # bytes that the first screen of a page may need
 # Chapters with much folded code and many tables, and the maps of all the explorer's scenes.
 HEAVY = {"notebooks/representative_cam.html": 1.7e6, "notebooks/minmax_cam.html": 1.6e6, "book/explorer.html": 3e6}
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from cam_utils import files, plots
 from workflow.site.explorer_pictures import outline_path
+from workflow.site.verdicts import data_name
 from workflow.studies import explorer_photographs as study
 
-HEADS = {"imagenet": "ImageNet", "voc2012": "VOC"}
-HEADINGS = {"imagenet": "Photographs, ImageNet labels", "voc2012": "Photographs, VOC labels"}
+HEADS = {network: data_name(network) for network in ("imagenet", "voc2012")}
+HEADINGS = {network: f"Photographs, {name} labels" for network, name in HEADS.items()}
 
 
 class Photograph(NamedTuple):

@@ -23,9 +23,9 @@ CAPTION = (
 )
 
 
-def stored(results: Path | None = None) -> tuple[dict, pd.DataFrame] | None:
-    """Return the study's record and table out of data/results, None where it has not been run."""
-    file = (results or study.files.DATA / "results") / f"{study.NAME}.parquet"
+def stored(results: Path) -> tuple[dict, pd.DataFrame] | None:
+    """Return the study's record and table out of a folder data/results, None where it has not been run."""
+    file = results / f"{study.NAME}.parquet"
     if not file.is_file():
         return None
     return json.loads(file.with_suffix(".json").read_text()), pd.read_parquet(file)

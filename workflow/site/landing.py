@@ -13,6 +13,7 @@ from functools import partial
 import pandas as pd
 from markupsafe import Markup
 
+from cam_utils.evaluation.display import method_name
 from workflow import ROOT
 from workflow.site import html_parts, landing_picture
 from workflow.site import landing_findings as evidence
@@ -22,7 +23,6 @@ from workflow.site.verdicts import mark, mark_text
 LINEAR = "co-occurring / linear"  # of the chapter's settings on digits, the one that is nearest to photographs
 MATCHED = "area-matched-cam"
 README = re.compile(r"(?<=we found:\n)(?:- .*\n)+")  # the findings, a line each
-TITLES = {"cam": "CAM", "minmax-cam": "MinMax-CAM"}
 SIDES = ("photographs", "digits")
 LEGEND = (
     "✓ The results support the claim. ✗ They contradict it. ≈ They cannot tell. ◐ Some support it, some contradict "
@@ -134,7 +134,7 @@ def picture_part(shares: pd.DataFrame) -> str:
             Markup(
                 '<figure><img src="../_static/landing/{}" width="480" height="305" alt="{}">'
                 "<figcaption><strong>{}</strong> {}</figcaption></figure>"
-            ).format(row["file"], alt(row), TITLES[row["method"]], on_objects(row))
+            ).format(row["file"], alt(row), method_name(row["method"]), on_objects(row))
             for row in own.to_dict("records")
         )
         pair = Markup('<div class="pair">{}</div>').format(cells)
@@ -154,8 +154,8 @@ def on_objects(row: dict) -> str:
 def alt(row: dict) -> str:
     """Return the text in the place of a picture."""
     return (
-        f"A cat on a leather couch, two remote controls in front of it, under the {TITLES[row['method']]} map of "
-        f"{row['label']}. {on_objects(row)}"
+        "A cat on a leather couch, two remote controls in front of it, under the "
+        f"{method_name(row['method'])} map of {row['label']}. {on_objects(row)}"
     )
 
 
@@ -172,7 +172,7 @@ def findings_part(found: Evidence) -> str:
         page, title = finding.page
         cells = Markup().join(
             Markup('<td data-side="{}">{} <span class="number">{}</span></td>').format(
-                side, mark(evidence.outcome(own)), whole(_number(finding, own))
+                side, mark(evidence.outcome(own)), html_parts.unbroken(_number(finding, own))
             )
             for side, own in finding.rows(found).items()
         )
@@ -194,16 +194,6 @@ def readme_part(found: Evidence) -> str:
         file = f"{page}.{'ipynb' if page.startswith('notebooks/') else 'md'}"
         lines.append(f"- **{verdict}**: [{finding.claim}]({file}) {_number(finding, own)}")
     return "\n".join(lines) + "\n"
-
-
-def whole(number: str) -> Markup:
-    """Return a number as HTML whose interval does not break over lines.
-
-    >>> print(whole("-4.1 points [-4.6, -3.7]"))
-    -4.1 points <span>[-4.6, -3.7]</span>
-    """
-    parts = re.split(r"(\[.*?\])", number)
-    return Markup().join(Markup("<span>{}</span>").format(p) if p.startswith("[") else p for p in parts)
 
 
 def _number(finding: Finding, rows: Sequence[Row]) -> str:

@@ -27,6 +27,8 @@ FRAMEWORKS = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css", "mystnb
 RULE = re.compile(r"(?P<selectors>[^{}@;]+)\{[^{}]*\}")
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 BUILT = ("bs-",)
+OWN = ("book.css", "runs.css", "landing.css", "explorer.css")  # whose comments are for those who change them
+COMMENT = re.compile(r"/\*.*?\*/\n?", re.DOTALL)
 PRIVATE = re.compile(r"\\(?P<code>[ef][0-9a-f]{3})(?![0-9a-f])|(?P<itself>[\ue000-\uf8ff])")
 # The theme loads the search for a list of hits below the field, which the book does not have; and where the search
 # is loaded, Sphinx takes the page for the page of the search and marks no word on it.
@@ -56,6 +58,8 @@ def slim(site: Path) -> None:
     styles = {file: characters(text, shown) for file, text in texts.items() if file.suffix == ".css"}
     for sheet in (sheet for pattern in FRAMEWORKS for sheet in static.glob(pattern)):
         styles[sheet] = rules(styles[sheet], words)
+    for sheet in (static / name for name in OWN if (static / name) in styles):
+        styles[sheet] = COMMENT.sub("", styles[sheet])
     used = {code for text in styles.values() for code in codes(text)}
     for font in list(static.glob("vendor/fontawesome/**/*.ttf")):
         smaller(font, used).save(font.with_suffix(".woff"))

@@ -136,8 +136,7 @@ def main() -> None:
         "pairs": int(images.labels.sum()), "network": NETWORK, "head": FIT.name,
         "backbone": {PACKAGE: version(PACKAGE)},
     }  # fmt: skip
-    with files.written(options.out / f"{NAME}.json") as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
+    files.write_text(options.out / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
