@@ -67,8 +67,9 @@ def test_a_picture_replaced_under_a_loaded_dataset(layouts):
 
 
 def test_a_picture_overwritten_in_its_place_with_its_time_put_back(layouts):
+    file = put(layouts, PHOTO, (layouts / PHOTO).read_bytes())  # no link: what it leads to is for all tests
     scenes = data.load("voc2007", "train", root=layouts)
-    before, file = scenes.fingerprint(), layouts / PHOTO
+    before = scenes.fingerprint()
     times, content = file.stat(), bytearray(file.read_bytes())
     content[-1] ^= 1
     with file.open("r+b") as opened:

@@ -36,7 +36,9 @@ def living(group):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_batch_alone_ends_its_jobs_too(number, tmp_path):
     file = write(tmp_path, [1], wait=str(tmp_path / "never"), free=0)
-    batch = begin(file, tmp_path / "runs", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    batch = begin(
+        file, tmp_path / "runs", preexec_fn=heeding, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     until(lambda: executed(tmp_path), batch)
     (snakemake,) = children(batch.pid)
     batch.send_signal(number)
