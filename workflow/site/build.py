@@ -17,13 +17,14 @@ from pathlib import Path
 import yaml
 
 from cam_utils import claims, owned
-from cam_utils.files import files_digest, lock, written
+from cam_utils.files import files_digest, lock, write_text, written
 from cam_utils.runs import Run
 from workflow import ROOT
 from workflow.site import fit_runs, pages, run_pages, slim
 from workflow.site.contents import pages_of
 
 SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
+FURTHER = ("cam_utils", "data/checkpoints", "workflow", "requirements.lock")  # what the site is built by
 MARK = "html.json"  # beside the site: of which inputs it was built, and a digest of each of its files
 OLDER_MARK = "html.sha256"
 CLAIMS = ROOT / "data" / "results" / "claims.csv"
@@ -142,41 +143,60 @@ def book(folder: Path, *, store: bool = False) -> Path:
 
 def _book(work: Path, out: Path, folder: Path, store: bool) -> Path:
     """Build the book in the folder `work`, which the caller has for itself alone, as :func:`book`."""
+    places, index = (ROOT / "data" / "results" / "runs", folder), out / "html" / "index.html"
     names = [path.stem for path in chapters()]
-    found, left_out = fit_runs.read(ROOT / "data" / "results" / "runs", folder, chapters=names)
-    if left_out and store:
-        raise ValueError("\n".join(left_out))
-    for why in left_out:
-        print(f"site: {why}", flush=True)
-    own = {run.id: run.folder / "notebook.ipynb" for run in found if run.id == run.chapter}
-    shown = [own.get(path.stem, path) for path in chapters()]
-    if store:
-        _store([run for run in found if run.id == run.chapter], shown)
-    files = [f for run in found for f in sorted(run.folder.glob("*")) if f.is_file()]
-    inputs = [*SOURCES, "cam_utils", "data/checkpoints", "workflow", "requirements.lock", *files, *shown]
-    now = files_digest(inputs, ROOT) + "".join(f"\n{why}" for why in left_out)
+    read = fit_runs.read(*places, chapters=names) if store else None
+    if read:
+        _store(*read)
+    # To look whether every run fits takes longer than all else: first, whether anything is new.
+    now = files_digest([*SOURCES, *FURTHER, *chapters(), *held(places)], ROOT)
     if current(out, now):
+        told(json.loads((out / MARK).read_text()).get("left_out", []))
         print("site: unchanged, not built again", flush=True)
-        return out / "html" / "index.html"
+        return index
+    found, left_out = read or fit_runs.read(*places, chapters=names)
+    told(left_out)
     print("site: building", flush=True)
     executed = work / "executed"
     executed.mkdir()
-    copies = [shutil.copy(source, executed / path.name) for path, source in zip(chapters(), shown, strict=True)]
-    index = _build(work, copies, out, found, left_out)
-    with written(out / MARK) as file:
-        file.write_text(json.dumps({"inputs": now, "files": published(out / "html")}, indent=1) + "\n")
+    copies = [
+        shutil.copy(source, executed / path.name) for path, source in zip(chapters(), shown(found), strict=True)
+    ]
+    _build(work, copies, out, found, left_out)
+    record = {"inputs": now, "left_out": left_out, "files": published(out / "html")}
+    write_text(out / MARK, json.dumps(record, indent=1) + "\n")
     (out / OLDER_MARK).unlink(missing_ok=True)
     return index
 
 
-def _store(runs: Sequence[Run], shown: Sequence[Path]) -> None:
-    """Write the default runs' outputs and their claims into the project."""
-    for path, executed in zip(chapters(), shown, strict=True):
+def held(places: Iterable[Path]) -> list[Path]:
+    """Return the files of all runs in these folders, damaged ones too."""
+    runs = (record.parent for place in places for record in sorted(place.glob("*/run.json")))
+    return [file for run in runs for file in sorted(run.glob("*")) if file.is_file()]
+
+
+def shown(found: Iterable[Run]) -> list[Path]:
+    """Return the notebook of each chapter: of its default run if that is among the runs, else the stored one."""
+    own = {run.id: run.folder / "notebook.ipynb" for run in found if run.id == run.chapter}
+    return [own.get(path.stem, path) for path in chapters()]
+
+
+def told(left_out: Iterable[str]) -> None:
+    """Print why runs are left out."""
+    for why in left_out:
+        print(f"site: {why}", flush=True)
+
+
+def _store(found: Sequence[Run], left_out: Sequence[str]) -> None:
+    """Write the default runs' outputs and their claims into the project; raises ValueError if a run is damaged."""
+    if left_out:
+        raise ValueError("\n".join(left_out))
+    runs = [run for run in found if run.id == run.chapter]
+    for path, executed in zip(chapters(), shown(runs), strict=True):
         if not path.samefile(executed):
             with written(path) as file:
                 shutil.copy(executed, file)
     with written(CLAIMS) as file:
         claims.judge(runs).to_csv(file, index=False, float_format="%.6g")
     record = {"command": "make notebooks", "runs": {run.id: run.record for run in runs}}
-    with written(CLAIMS.with_suffix(".json")) as file:
-        file.write_text(json.dumps(record, indent=1) + "\n")
+    write_text(CLAIMS.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
