@@ -27,7 +27,7 @@ def ending(program: str) -> Iterator[None]:
             signal.signal(number, end)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):  # some libraries turn the one into the other
+    except BaseException:  # libraries turn it into an exit or into errors of theirs, such as a kernel that died
         if not ENDED_BY:
             raise
         print(f"{program}: ended by {signal.Signals(ENDED_BY[0]).name}", file=sys.stderr, flush=True)

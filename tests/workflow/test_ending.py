@@ -112,3 +112,18 @@ def test_other_ways_to_end_stay_as_they_are(capsys):
             sys.exit(1)  # as Lightning does
     assert stopped.value.code == 128 + signal.SIGTERM
     assert re.fullmatch(r"program: ended by SIGTERM\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("turned", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_whatever_a_library_makes_of_a_signal_the_program_ends_by_it(turned, capsys):
+    with pytest.raises(SystemExit) as end, ending("program"):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise turned("kernel died") from None
+    assert end.value.code == 128 + signal.SIGTERM and capsys.readouterr().err == "program: ended by SIGTERM\n"
+
+
+def test_an_error_of_its_own_is_not_taken_for_a_signals():
+    with pytest.raises(RuntimeError, match="kernel died"), ending("program"):
+        raise RuntimeError("kernel died")
