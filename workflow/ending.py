@@ -1,5 +1,6 @@
 """How a program of the workflow ends by a signal: as by Ctrl-C, with everything put away and one line."""
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ def ending(program: str) -> Iterator[None]:
     except BaseException:  # libraries turn it into an exit or into errors of theirs, such as a kernel that died
         if not ENDED_BY:
             raise
+        logging.getLogger("asyncio").disabled = True  # what tasks that were cut off would still say on the way out
         print(f"{program}: ended by {signal.Signals(ENDED_BY[0]).name}", file=sys.stderr, flush=True)
         raise SystemExit(128 + ENDED_BY[0]) from None
     finally:
