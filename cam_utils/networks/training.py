@@ -130,7 +130,9 @@ class Training(L.LightningModule):
         if images.dtype != torch.uint8:
             return frozen.drawn(images, generator)
         images = images.float() / 255
-        return self.model.preprocess(images if generator is None else self.augment(images, generator))
+        images = self.model.preprocess(images if generator is None else self.augment(images, generator))
+        # Twice as fast on a processor where convolutions work channel by channel (EfficientNet-Lite0, its top 60%).
+        return images.contiguous(memory_format=torch.channels_last)
 
     def training_step(self, batch, index: int) -> Tensor:
         images, labels = batch
