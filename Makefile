@@ -60,7 +60,7 @@ bench: $(STAMP)  ## measure speed and memory against the limit and against other
 
 lock: $(TOOLS)  ## write requirements.lock anew, with the hashes of all platforms: FLAGS=--upgrade for new versions
 	printf 'setuptools>=77\nwheel\n' | $(TOOLS)/uv pip compile pyproject.toml - --quiet \
-		--extra book --extra batch --extra test --universal --python-version 3.11.5 --generate-hashes --no-annotate \
+		--extra book --extra batch --extra test --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements.lock $(FLAGS)
 
 audit: $(TOOLS)  ## ask the public lists of vulnerabilities about every pinned version

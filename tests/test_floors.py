@@ -2,11 +2,17 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cam_utils"
 GROUND = ("pairs", "maps", "names", "files", "owned")
@@ -97,3 +103,30 @@ def brought():
 @pytest.mark.parametrize("line", LINES)
 def test_an_import_brings_along_what_it_needs_and_no_more(brought, line):
     assert set(brought[line]) <= set(LINES[line])
+
+
+def pins():
+    """Yield (name, version, marker) of every line of the lock that pins a package."""
+    for line in (PACKAGE.parent / "requirements.lock").read_text().splitlines():
+        if match := re.match(r"([\w.-]+)==([^ ;\\]+)(?: ; ([^\\]+))?", line):
+            yield match[1], match[2], Marker(match[3].strip()) if match[3] else None
+
+
+def test_the_lock_installs_under_every_python_that_the_project_names():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    allowed = [
+        python for python in ("3.11.0", "3.12.0", "3.13.0") if python in SpecifierSet(project["requires-python"])
+    ]
+    assert allowed[0] == "3.11.0"
+    seen, refused = set(), []
+    for name, pinned, marker in pins():
+        for python in allowed:
+            where = {"python_full_version": python, "python_version": python.rsplit(".", 1)[0]}
+            if marker is None or marker.evaluate(where):
+                assert (name, python) not in seen, f"{name} is pinned twice for Python {python}"
+                seen.add((name, python))
+                with suppress(PackageNotFoundError):  # of another platform
+                    known = metadata(name)
+                    needed = SpecifierSet(known["Requires-Python"] or "")
+                    refused += [(name, python)] if known["Version"] == pinned and python not in needed else []
+    assert len(seen) > 500 and refused == []
