@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import nbformat
 import papermill
@@ -272,3 +274,10 @@ def test_a_full_disk_is_a_sentence_that_names_the_file(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match=r"out\.ipynb, or what is executed .* cannot be written: No space left"):
         main([notebook, str(out), "--logs", str(tmp_path / "logs")])
     assert not out.exists()
+
+
+def test_running_a_notebook_compiles_no_grammar_of_addresses():
+    """It took more than half of the time that the imports of every run of a batch take."""
+    code = "import sys, workflow.run_notebook; print('nbformat' in sys.modules, 'lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
