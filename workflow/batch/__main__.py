@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from cam_utils import files, owned
 from workflow import ROOT
-from workflow.batch import estimate
+from workflow.batch import estimate, spent
 from workflow.batch.grid import Job, Plan, read
 from workflow.batch.records import prepare
 from workflow.ending import SIGNALS, ending
@@ -222,8 +223,10 @@ def run(plan: Plan, lacking: dict[str, str], options: argparse.Namespace) -> int
     with alone(root) as lock:
         keys = {name: job.key() for name, job in plan.jobs.items()}
         prepare(plan, root, lacking, keys)
+        started = time.time()
         status = snakemake(options.grid, root, options, sorted(lacking), lock)
-        print("\n".join([*summary(plan, root, lacking, keys), *filter(None, [full(root)])]), flush=True)
+        told = [*summary(plan, root, lacking, keys), *spent.lines(plan, root, started)]
+        print("\n".join([*told, *filter(None, [full(root)])]), flush=True)
         if status > ENDED:
             print(f"batch: ended by {signal.Signals(status - ENDED).name}", file=sys.stderr)
             return status

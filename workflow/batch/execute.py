@@ -21,6 +21,7 @@ import filelock
 from cam_utils import owned
 from cam_utils.files import clear_abandoned, fingerprint, lock, written
 from workflow import ROOT, RunFailed
+from workflow.batch import spent
 from workflow.batch.grid import Job
 from workflow.ending import ending
 
@@ -56,7 +57,7 @@ def begin(work: Path, key: str) -> None:
         with written(work / "key") as file:
             file.write_text(key)
     owned.mark(work)  # one begun before there were markers
-    clear_abandoned(work)
+    clear_abandoned(work.rglob(".*"))
 
 
 def unchanged(job: Job, key: str) -> None:
@@ -103,10 +104,11 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def reported(root: Path, name: str) -> Iterator[None]:
-    """Turn an exception into the line RUNS/.failed/<name>.txt and a failed process."""
+    """Turn an exception into the line RUNS/.failed/<name>.txt and a failed process; note how long a job took."""
     failed = root / ".failed" / f"{owned.named('a name', name)}.txt"
     try:
-        yield
+        with spent.noted(root, name):
+            yield
     except Exception as error:
         line = f"{name}: {reason(error)}"
         with suppress(OSError), written(failed) as file:  # on a full disk the log has it

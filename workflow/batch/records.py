@@ -9,7 +9,7 @@ from pathlib import Path
 from cam_utils import files, owned
 from workflow.batch.grid import Job, Plan
 
-FOLDERS = (".finished", ".trained", ".failed", ".work", ".parts", ".snakemake", "logs")
+FOLDERS = (".finished", ".trained", ".failed", ".work", ".parts", ".spent", ".snakemake", "logs")
 
 
 def prepare(plan: Plan, root: Path, lacking: Mapping[str, str], keys: Mapping[str, str]) -> None:
@@ -22,7 +22,7 @@ def prepare(plan: Plan, root: Path, lacking: Mapping[str, str], keys: Mapping[st
     for place in (root / name for name in FOLDERS):
         if os.path.lexists(place) and not place.is_dir():
             aside(place, "it is no folder")
-    for place in (root, root / ".finished", root / ".trained", root / ".failed"):
+    for place in (root, root / ".finished", root / ".trained", root / ".failed", root / ".spent"):
         owned.sweep(place)
     for failure in (root / ".failed").glob("*.txt"):
         if failure.is_file() or failure.is_symlink():
