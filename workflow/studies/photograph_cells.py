@@ -100,7 +100,7 @@ def trained(
 
 def tuned(
     made: dict[str, models.Classifier], load: Callable[..., Dataset], wanted: Sequence[Fit], folder: Path,
-    *, progress: bool = True,
+    *, accelerator: str = "cpu", progress: bool = True,
 ) -> pd.DataFrame:  # fmt: skip
     """Train the upper layers of every classifier in place by the paper's second stage, and return the history.
 
@@ -112,7 +112,7 @@ def tuned(
         if not (file.exists() and log.exists()):
             state = folder / f"{fit.name}-state"
             rows = training.train(
-                model, load, (schedules.FINE_TUNING,), seed=fit.seed, folder=state, accelerator="cpu",
+                model, load, (schedules.FINE_TUNING,), seed=fit.seed, folder=state, accelerator=accelerator,
                 progress=progress,
             )  # fmt: skip
             runs.save(log, rows.assign(stage=2))
@@ -126,35 +126,40 @@ def tuned(
 
 
 def evaluated(
-    made: dict[str, models.Classifier], test: Dataset, wanted: Sequence[Fit], *, progress: bool = True
-) -> pd.DataFrame:
+    made: dict[str, models.Classifier], test: Dataset, wanted: Sequence[Fit],
+    *, device: str = "cpu", progress: bool = True,
+) -> pd.DataFrame:  # fmt: skip
     """Return the pairs table of all fits on all images, with columns that tell the fits apart."""
     tables = []
     for fit in wanted:
-        table = evaluate.evaluate(made[fit.name], test, METHODS, folder=runs.evaluations(), progress=progress)
+        how = {"folder": runs.evaluations(), "device": device, "progress": progress}
+        table = evaluate.evaluate(made[fit.name], test, METHODS, **how)
         tables.append(table.assign(**asdict(fit)))
     return pd.concat(tables, ignore_index=True)
 
 
-def score_cams(made: dict[str, models.Classifier], test: Dataset, *, progress: bool = True) -> pd.DataFrame:
+def score_cams(
+    made: dict[str, models.Classifier], test: Dataset, rows: Sequence[int] | None = None, *, progress: bool = True
+) -> pd.DataFrame:
     """Return the rows of Score-CAM under every head of one frozen backbone, on the images of several labels.
 
-    The masked images do not depend on the head: their features are computed once for all heads.
+    The masked images do not depend on the head: their features are computed once for all heads. rows: of these
+    images instead.
     """
-    several = (test.labels.sum(1) > 1).nonzero().flatten().tolist()
-    images = View(test, several, test.labels[several], test.classes, {"rows": several})
+    asked = (test.labels.sum(1) > 1).nonzero().flatten().tolist() if rows is None else list(rows)
+    images = View(test, asked, test.labels[asked], test.classes, {"rows": asked})
     plan = {"score-cam of": {name: files.fingerprint(*model.state_dict().values()) for name, model in made.items()}}
     measure = functools.partial(_score_cams, made, classes=test.classes)
-    rows = store.measured(
+    table = store.measured(
         images, measure, plan, folder=runs.evaluations(), batch_size=1, desc="Score-CAM of", progress=progress
     )
-    return rows.assign(image_index=[several[i] for i in rows["image_index"]]) if len(rows) else rows
+    return table.assign(image_index=[asked[i] for i in table["image_index"]]) if len(table) else table
 
 
 @torch.no_grad()
 def _score_cams(made: dict[str, models.Classifier], batch: data.Batch, *, classes) -> pd.DataFrame:
     backbone = next(iter(made.values()))
-    x = backbone.preprocess(batch.images).contiguous(memory_format=torch.channels_last)
+    x = backbone.preprocess(batch.images.to(backbone.mean.device)).contiguous(memory_format=torch.channels_last)
     activations = backbone.features(x)
     alive = activations.flatten(2).abs().amax(-1) > 0  # a dead channel scores 0, as in channel_scores
     pooled = scorecam.channel_scores(x, activations, lambda images: backbone.features(images).mean((-2, -1)))
