@@ -64,3 +64,26 @@ def test_a_run_stores_its_tables_and_a_larger_one_takes_up_what_is_there(small, 
     assert len(made) == 1 and set(made[0][1]) == slow, "one more image under the readings, and nothing else"
     first, known = (t[t["image_index"] == 0].reset_index(drop=True).astype(object) for t in (again, images))
     pd.testing.assert_frame_equal(first, known)
+
+
+def test_without_the_cache_a_larger_run_goes_on_from_the_stored_one(small, monkeypatch, tmp_path):
+    folder = small()
+    first = pd.read_parquet(folder / "images.parquet")
+    monkeypatch.setenv("CAM_UTILS_CACHE", str(tmp_path / "another machine's"))
+    made = []
+    whole = study.evaluate.evaluate_batch
+
+    def counted(model, batch, methods, *rest, **how):
+        made.append(batch.ids[0]) if "printed" in methods and len(batch.ids) == 1 else None
+        return whole(model, batch, methods, *rest, **how)
+
+    monkeypatch.setattr(study.evaluate, "evaluate_batch", counted)
+    again = pd.read_parquet(small(images=3, mosaics=0, curves=0) / "images.parquet")
+    assert len(made) == 3, "two more images, and the first again, to compare"
+    record = json.loads((folder / "run.json").read_text())
+    counts = {name: record["parameters"][name] for name in ("images", "mosaics", "curves", "score_cam")}
+    assert counts == {"images": 3, "mosaics": 1, "curves": 1, "score_cam": 1}
+    assert [each["parameters"]["images"] for each in record["earlier"]] == [1]
+    old = first[first["method"] == "printed"]
+    new = again[(again["method"] == "printed") & (again["image_index"] == 0)]
+    pd.testing.assert_frame_equal(*(t.reset_index(drop=True).astype(object) for t in (old, new)))

@@ -12,9 +12,9 @@ all images, Score-CAM on the first `--score-cam`, the readings on the first `--i
 curves: on the first `--curves` images, for the printed form and the authors' of June 2020, over sigma and N: the
 spread of the weights, the correlations with Grad-CAM, Score-CAM and the plain mean, and of two classes' maps.
 
-It resumes: an image that is done is not done again, so a run may be repeated with larger counts. Tables and record
-go to data/results/runs/smoothed-imagenet-NETWORK. On one core of a CPU an image under all readings takes about two
-minutes with SqueezeNet and ten with EfficientNet-Lite0.
+It resumes: an image that is done is not done again, neither after a kill nor where the stored run has it, so a run
+may be repeated with larger counts. Tables and record go to data/results/runs/smoothed-imagenet-NETWORK. On one core
+of a CPU an image under all readings takes about two minutes with SqueezeNet and ten with EfficientNet-Lite0.
 """
 
 import argparse
@@ -25,18 +25,18 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from cam_utils import data, files, runs
 from cam_utils.claims import smoothed
 from cam_utils.data.mosaics import Mosaics
 from cam_utils.data.views import View
-from cam_utils.evaluation import bootstrap, evaluate, store
+from cam_utils.evaluation import bootstrap, evaluate, smoothing_curves, store
 from cam_utils.methods import registry
 from cam_utils.methods.controls import mean_activation
 from cam_utils.methods.shared_draws import SharedDraws
 from cam_utils.methods.smoothing import reading
 from cam_utils.networks import models
+from workflow.studies import taken_up
 from workflow.studies.smoothed_curves import curves
 
 PLAIN = "plain mean"  # what SS-CAM's printed map is by the chapter's derivation
@@ -64,28 +64,36 @@ def at_once(model, images: Dataset, methods: dict, explained: str, device: str) 
     )
 
 
-def one_by_one(model, images: Dataset, count: int, methods: dict, explained: str, device: str) -> pd.DataFrame:
-    """Return the pairs table of the first `count` images, each kept for itself: a later run may ask for more."""
-    tables = []
-    for i in tqdm(range(min(count, len(images))), desc=f"{images.name} under {', '.join(methods)}"):
+def one_by_one(
+    model, images: Dataset, count: int, methods: dict, explained: str, device: str, rows: pd.DataFrame
+) -> pd.DataFrame:  # fmt: skip
+    """Return the pairs table of the first `count` images, each kept for itself: a later run may ask for more.
+
+    rows: those that are known of images under these methods.
+    """
+
+    def measure(i: int) -> pd.DataFrame:
         part = View(images, [i], images.labels[[i]], images.classes, {"row": i})
         found = evaluate.evaluate(
             model, part, methods, explained=explained, folder=runs.evaluations(), device=device, progress=False,
             **HOW,
         )  # fmt: skip
-        tables.append(found.assign(image_index=i))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        return found.assign(image_index=i)
+
+    desc = f"{images.name} under {', '.join(methods)}"
+    return taken_up.grown(rows, min(count, len(images)), measure, desc=desc)
 
 
-def curves_of(model, images: Dataset, count: int, seed: int) -> pd.DataFrame:
-    """Return the curves of the first `count` images, each kept for itself."""
+def curves_of(model, images: Dataset, count: int, seed: int, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves of the first `count` images, each kept for itself; `rows` are known."""
     plan = {"curves": files.fingerprint(*model.state_dict().values()), "seed": seed}
     how = {"folder": runs.evaluations(), "batch_size": 1, "desc": "curves", "progress": False}
-    tables = []
-    for i in tqdm(range(count), desc="curves"):
+
+    def measure(i: int) -> pd.DataFrame:
         part = View(images, [i], images.labels[[i]], images.classes, {"row": i})
-        tables.append(store.measured(part, partial(curves, model, seed=seed), plan, **how).assign(image_index=i))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        return store.measured(part, partial(curves, model, seed=seed), plan, **how).assign(image_index=i)
+
+    return taken_up.grown(rows, count, measure, desc="curves", row=[*smoothing_curves.Step._fields, "image_index"])
 
 
 def main() -> None:
@@ -117,33 +125,51 @@ def main() -> None:
         "mosaics": (mosaics, "annotated", len(mosaics), options.mosaics),
         "images": (images, "predicted", options.score_cam, options.images),
     }
+    folder = options.out / f"smoothed-imagenet-{options.network}"
+    digest = files.fingerprint(*model.state_dict().values())
+    same = {"dataset": images.fingerprint(), "weights": digest, "seed": options.seed, "draws": DRAWS}
     tables = {}
     for name, (part, explained, of_score_cam, of_readings) in parts.items():
         place = (explained, device)
+        of_few, of_slow = (taken_up.known(folder, name, same, list(methods)) for methods in (few, slow))
         found = [
             at_once(model, part, CHEAP, *place),
-            one_by_one(model, part, of_score_cam, few, *place),
-            one_by_one(model, part, of_readings, slow, *place),
+            one_by_one(model, part, of_score_cam, few, *place, of_few),
+            one_by_one(model, part, of_readings, slow, *place, of_slow),
         ]
-        tables[name] = pd.concat(found, ignore_index=True)
-    tables["curves"] = curves_of(model, images, options.curves, options.seed)
-    folder = options.out / f"smoothed-imagenet-{options.network}"
+        tables[name] = compact(pd.concat(found, ignore_index=True))
+    steps = taken_up.known(folder, "curves", same)
+    tables["curves"] = compact(curves_of(model, images, options.curves, options.seed, steps))
+    earlier = taken_up.history(folder, same)
     for name, table in tables.items():
         if len(table):
-            runs.save(folder / f"{name}.parquet", compact(table))
+            runs.save(folder / f"{name}.parquet", table)
     runs.save(folder / "means.csv", means(tables, options.network))
     right = tables["images"]
     right = right[right["method"] == PLAIN]["is_annotated"].mean()
-    runs.save(
-        folder / "facts.json", {"top1": float(right), "weights": files.fingerprint(*model.state_dict().values())}
-    )
+    runs.save(folder / "facts.json", {"top1": float(right), "weights": digest})
     parameters = {"dataset": "imagenet", "network": options.network, "seed": options.seed, "draws": DRAWS}
-    parameters |= {name: getattr(options, name) for name in ("mosaics", "images", "score_cam", "curves", "limit")}
+    parameters |= counts(tables) | {"limit": options.limit}
     command = f"python -m workflow.studies.smoothed_photographs --network {options.network}"
     told = {"command": command, "dataset": images.fingerprint(), **{k: origin[k] for k in ("git", "dirty")}}
+    told |= {"earlier": earlier} if earlier else {}
     runs.write_run(
         folder, parameters, started, chapter=smoothed.PHOTOGRAPHS, threads=torch.get_num_threads(), **told
     )
+
+
+def counts(tables: dict[str, pd.DataFrame]) -> dict[str, int]:
+    """Return how many images each part has, what was there before included."""
+
+    def of(name: str, method: str | None = None) -> int:
+        rows = tables[name]
+        rows = rows if method is None or not len(rows) else rows[rows["method"] == method]
+        return rows["image_index"].nunique() if len(rows) else 0
+
+    return {
+        "mosaics": of("mosaics", "printed"), "images": of("images", "printed"),
+        "score_cam": of("images", "score-cam"), "curves": of("curves"),
+    }  # fmt: skip
 
 
 def means(tables: dict[str, pd.DataFrame], network: str) -> pd.DataFrame:
