@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,20 +107,21 @@ def _writer() -> str:
     return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}-{os.getpid()}"
 
 
-def clear_abandoned(folder: str | Path) -> None:
-    """Delete what killed processes were writing at or under the folder; what is being written stays.
+def clear_abandoned(found: Iterable[Path], *, held: bool = False) -> None:
+    """Delete those of the files that killed processes were writing; what is being written stays, and all else.
 
-    On this machine a writer is gone if its process is, and everywhere after a day.
+    On this machine a writer is gone if its process is, and everywhere after a day. held: whoever calls holds the
+    lock that all writers of these files hold, so that none of them is there.
     """
     machine = _writer().split("-")[0]
-    for file in Path(folder).rglob(f".*{PARTIAL}"):
-        if not (known := _UNFINISHED.fullmatch(file.name)):
+    for file in found:
+        if not (known := _UNFINISHED.fullmatch(file.name)) or file.is_symlink():
             continue
         try:
-            gone = time.time() - file.stat().st_mtime > DAY
+            gone = held or time.time() - file.stat().st_mtime > DAY
             if gone or (known[1] == machine and not _runs(int(known[2]))):
                 file.unlink()
-        except FileNotFoundError:  # whole by now
+        except OSError:  # whole by now, or another user's
             continue
 
 
@@ -172,44 +173,6 @@ def files_digest(paths: Iterable[str | Path], root: str | Path) -> str:
                 name = f"{os.path.relpath(file, root)}\0"
                 found.update(name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()
-
-
-def sealed(folder: Path, record: Mapping[str, object], suffixes: Collection[str]) -> dict[str, object]:
-    """Return the record of a run with the SHA-256 of its files of these kinds, and a digest of itself.
-
-    >>> import tempfile
-    >>> record = sealed(Path(tempfile.mkdtemp()), {"a": 1}, (".csv",))
-    >>> check_record(record)
-    >>> check_record(record | {"a": 2})
-    Traceback (most recent call last):
-        ...
-    ValueError: run.json is damaged, or was changed: it does not fit its seal
-    """
-    kept = [f for f in sorted(folder.glob("[!.]*")) if f.suffix in suffixes and f.name != "run.json"]
-    plain = json.loads(json.dumps(record, default=float))
-    plain["files"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept}
-    return {**plain, "seal": fingerprint(plain)}
-
-
-def check_record(record: Mapping[str, object]) -> None:
-    """Raise ValueError if the record of a run does not fit the seal in it; one from before there were is taken."""
-    if "seal" in record and record["seal"] != fingerprint({k: v for k, v in record.items() if k != "seal"}):
-        raise ValueError("run.json is damaged, or was changed: it does not fit its seal")
-
-
-def stored(file: Path, record: Mapping[str, object]) -> bytes | None:
-    """Return the bytes of a file of a run with this record, None if there is none and should be none.
-
-    Raises ValueError if it is not what it was when the run ended.
-    """
-    digest = record["files"].get(file.name) if "seal" in record else None
-    content = file.read_bytes() if file.is_file() else None
-    if digest and (content is None or hashlib.sha256(content).hexdigest() != digest):
-        raise ValueError(
-            f"{file.name} is damaged, was changed, or is gone: it is not what run.json says it was; make the run "
-            f"in {file.parent} again"
-        )
-    return content
 
 
 def code_fingerprint(package: Path = PACKAGE) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from cam_utils.files import PARTIAL, written
+from cam_utils.files import clear_abandoned, written
 
 MARKER = ".made_by_cam_utils"  # lies in every folder that may be removed
 LONGEST = 200  # bytes of a name, to which others add an ending
@@ -26,7 +26,7 @@ KEY = re.compile(rb"[0-9a-f]{16}")  # what a run's file `key` holds: runs made b
 SCRATCH = "cam_utils-"  # begins the names of temporary folders
 LOCK = ".lock"
 REST = ".removed"  # ends the names of folders that are being removed
-LEFT = re.compile(rf"\..+\.[0-9a-f]{{12}}({re.escape(PARTIAL)}|{re.escape(REST)})", re.DOTALL)
+LEFT = re.compile(rf"\..+\.[0-9a-f]{{12}}{re.escape(REST)}", re.DOTALL)
 
 
 def named(what: str, name: object, *, taken: tuple[str, ...] = ()) -> str:
@@ -133,16 +133,14 @@ def replace(new: str | Path, folder: str | Path) -> None:
 def sweep(folder: str | Path, name: str | None = None) -> None:
     """Remove what killed processes left in a folder: rests of removed folders, and unfinished files.
 
-    name: only what was to be of this name. It is for the holder of the folder's, or the name's, lock; others have
-    :func:`cam_utils.files.clear_abandoned`.
+    name: only what was to be of this name. It is for the holder of the folder's, or the name's, lock.
     """
-    for left in list(Path(folder).glob(".*")):
-        if LEFT.fullmatch(left.name) and (name is None or left.name.startswith(f".{name}.")):
+    left = [each for each in Path(folder).glob(".*") if name is None or each.name.startswith(f".{name}.")]
+    clear_abandoned((each for each in left if _is_file(each)), held=True)
+    for rest in left:
+        if LEFT.fullmatch(rest.name):
             with suppress(OSError):
-                if left.suffix == PARTIAL and _is_file(left):
-                    left.unlink()
-                elif left.suffix == REST:
-                    _empty(left) if is_owned(left) else left.rmdir()
+                _empty(rest) if is_owned(rest) else rest.rmdir()
 
 
 def _aside(folder: Path) -> Path | None:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 import warnings
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from cam_utils import files
+from cam_utils import files, seals
 from cam_utils.files import code_fingerprint, fingerprint, lock
 from cam_utils.names import check_known
 from cam_utils.parameters import CHAPTERS, check
@@ -147,7 +146,9 @@ def trained(
                     f"{error}; the trained network is kept in {state}: make room and start again, nothing is lost"
                 )
                 raise OSError(error.errno, told) from error
-            shutil.rmtree(state, ignore_errors=True)
+            from cam_utils.networks import resuming  # which brings Lightning
+
+            resuming.clear(state)
     return model, path
 
 
@@ -232,12 +233,12 @@ class Run(NamedTuple):
 
     def table(self, name: str = "pairs") -> pd.DataFrame:
         """Return a table of the run, an empty one without it; raises ValueError if it is not what it stored."""
-        content = files.stored(self.folder / f"{name}.parquet", self.record)
+        content = seals.stored(self.folder / f"{name}.parquet", self.record)
         return pd.DataFrame() if content is None else pd.read_parquet(io.BytesIO(content))
 
     def facts(self) -> dict:
         """Return what the run measured beside its tables (facts.json); raises as :meth:`table`."""
-        content = files.stored(self.folder / "facts.json", self.record)
+        content = seals.stored(self.folder / "facts.json", self.record)
         return {} if content is None else json.loads(content)
 
 
@@ -252,7 +253,7 @@ def read_runs(*roots: str | Path) -> list[Run]:
             record = json.loads(file.read_text())
             if not isinstance(record, dict) or not {"chapter", "parameters"} <= record.keys():
                 raise ValueError("expected an object with chapter and parameters")
-            files.check_record(record)
+            seals.check_record(file)
         except (ValueError, RecursionError) as error:  # text that is no UTF-8, or no JSON
             warnings.warn(f"left out {file}: {error}; make the run again, or delete its folder", stacklevel=2)
             continue
@@ -286,14 +287,11 @@ def write_run(folder: str | Path, parameters: Mapping[str, object], started: flo
     the run's start; one of the facts is `chapter`, the notebook's name.
     """
     record = {"parameters": dict(parameters), **provenance(), "wall_s": round(time.time() - started, 1), **facts}
-    return save(Path(folder) / "run.json", files.sealed(Path(folder), record, KEPT))
+    return seal(Path(folder), record)
 
 
-def check_seal(run: Run) -> None:
-    """Raise ValueError, naming the file, if a run's record or one of its files is not as it was written.
-
-    A record without a seal, as those from before there were seals, is taken as it is.
-    """
-    files.check_record(run.record)
-    for name in run.record.get("files", {}) if "seal" in run.record else ():
-        files.stored(run.folder / name, run.record)
+def seal(folder: Path, record: Mapping[str, object]) -> Path:
+    """Write run.json with this record and the digests of the run's files as they are now; return its path."""
+    with files.written(folder / seals.RECORD) as partial:
+        partial.write_bytes(seals.of_run(folder, record, KEPT))
+    return folder / seals.RECORD

@@ -109,12 +109,12 @@ def test_what_killed_writers_left_goes_and_what_is_being_written_stays(tmp_path)
     assert writer.stdout.readline() == b"writing\n"
     with files.written(file) as partial:
         partial.write_text("whole")
-        files.clear_abandoned(tmp_path)
+        files.clear_abandoned(tmp_path.rglob(".*"))
         assert len(list(tmp_path.iterdir())) == 4
         writer.kill()
         writer.communicate()
         os.utime(old, (1, 1))
-        files.clear_abandoned(tmp_path.parent)
+        files.clear_abandoned(tmp_path.parent.rglob(".*"))
         assert set(tmp_path.iterdir()) == {partial, other}
     assert file.read_text() == "whole"
 

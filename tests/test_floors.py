@@ -15,7 +15,7 @@ from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cam_utils"
-GROUND = ("pairs", "maps", "names", "files", "owned")
+GROUND = ("pairs", "maps", "names", "files", "owned", "seals")
 FLOORS = (*GROUND, "data", "networks", "representative", "methods", "evaluation", "front", "claims")
 # Of notebooks: they may import anything, and floors take them only inside a function.
 BESIDE = ("runs", "plots", "charts", "parameters", "parameter_kinds", "parameter_rules")

@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cam_utils import claims, data, files, runs
+from cam_utils import claims, data, files, runs, seals
 from cam_utils.evaluation import evaluate, facts, results
 from cam_utils.networks import models, predictions, schedules, training
 from cam_utils.networks.schedules import Stage
@@ -111,17 +111,16 @@ def test_a_run_that_was_changed_after_it_was_written_is_named(tmp_path):
     runs.write_run(folder, {"seed": 3}, time.time(), chapter="ss_cam")
     (run,) = runs.read_runs(tmp_path)
     assert set(run.record["files"]) == {"means.csv", "facts.json"}
-    runs.check_seal(run)
+    seals.check_run(folder, run.record)
     for name, change in (("means.csv", ("2", "3")), ("facts.json", ("0.5", "0.6")), ("run.json", ("3", "4"))):
         before = (folder / name).read_text()
         (folder / name).write_text(before.replace(*change, 1))
         with pytest.raises(ValueError, match=f"^{re.escape(name)} is damaged, (or )?was changed"):
-            runs.check_seal(runs.Run(folder, json.loads((folder / "run.json").read_text())))
+            seals.check_run(folder, json.loads((folder / "run.json").read_text()))
         (folder / name).write_text(before)
     (folder / "means.csv").unlink()
     with pytest.raises(ValueError, match=r"^means\.csv is damaged, was changed, or is gone"):
-        runs.check_seal(run)
-    runs.check_seal(runs.Run(folder, {"chapter": "ss_cam"}))  # from before there were seals
+        seals.check_run(folder, run.record)
 
 
 def test_a_table_that_a_run_did_not_store_is_not_read(tmp_path):

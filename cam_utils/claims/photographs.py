@@ -4,6 +4,7 @@ A run holds two heads under two rates, five seeds of each, on one data set and b
 official protocol over the classes that are annotated in enough images, of all seeds together.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from itertools import product
 
 import pandas as pd
 
+from cam_utils import seals
 from cam_utils.claims import evidence, minmax
 from cam_utils.claims.truth import TRUTH, of_pixels
 from cam_utils.evaluation import facts, results
@@ -52,14 +54,14 @@ class Setting(evidence.Setting):
 
     @cached_property
     def _weights(self) -> list[dict]:
-        file = self.run.folder / "heads.pt"
-        if self.only or not file.is_file():
+        content = None if self.only else seals.stored(self.run.folder / "heads.pt", self.run.record)
+        if content is None:
             return []
         import torch  # which the other claims do without
 
         from cam_utils.networks import head_facts, models
 
-        stored = torch.load(file, weights_only=True)
+        stored = torch.load(io.BytesIO(content), weights_only=True)
         if not all(name in stored for name in self.fits):
             return []
         found = []

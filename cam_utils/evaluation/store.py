@@ -5,10 +5,8 @@ same table. Parts and tables are sealed: each holds the SHA-256 of all its other
 evaluation it is. What does not fit its seal is set aside, and made again.
 """
 
-import hashlib
 import io
 import json
-import re
 import uuid
 import warnings
 from collections.abc import Callable
@@ -20,13 +18,11 @@ import pyarrow.parquet as pq
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from cam_utils import data
+from cam_utils import data, seals
 from cam_utils.files import clear_abandoned, code_fingerprint, fingerprint, written
 
 SEAL = "cam_utils.seal"  # the key in the file's metadata
 TRIES = 4  # how often parts are made before the disk is blamed
-_BLANK = "0" * 64
-_SEALED = re.compile(rb'\{"of": "([^"\\]*)", "sha256": "([0-9a-f]{64})"\}')
 
 
 def measured(
@@ -133,7 +129,7 @@ class Store:
                 return None
         for i in range(self.parts):
             self._part(i).unlink(missing_ok=True)
-        clear_abandoned(self.folder)
+        clear_abandoned(self.folder.rglob(".*"))
         return table
 
     def _table(self) -> Path:
@@ -169,30 +165,19 @@ class Store:
             return None
 
 
-def sealed(rows: pd.DataFrame, of: str) -> bytes:
-    """Return a Parquet file of the rows that holds what it is `of`, and the SHA-256 of its other bytes.
+def sealed(rows: pd.DataFrame, what: str) -> bytes:
+    """Return a Parquet file of the rows that says `what` it is, with a seal.
 
     >>> unsealed(sealed(pd.DataFrame({"a": [1, 2]}), "x"), "x")["a"].tolist()
     [1, 2]
     """
     table, out = pa.Table.from_pandas(rows), io.BytesIO()
-    note = json.dumps({"of": of, "sha256": _BLANK})
-    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL: note}), out)
-    content = out.getvalue()
-    at = content.rindex(note.encode()) + len(note) - 2 - len(_BLANK)
-    digest = hashlib.sha256(content).hexdigest().encode()
-    return content[:at] + digest + content[at + len(digest) :]
+    told = {**(table.schema.metadata or {}), SEAL: seals.blank(what)}
+    pq.write_table(table.replace_schema_metadata(told), out)
+    return seals.filled(out.getvalue())
 
 
-def unsealed(content: bytes, of: str) -> pd.DataFrame:
-    """Return the rows of a file that :func:`sealed` made; raises ValueError, a sentence's end, for any other."""
-    found = list(_SEALED.finditer(content))
-    if not found:
-        raise ValueError("is damaged, or was changed: it has no seal")
-    start, end = found[-1].span(2)
-    blank = content[:start] + _BLANK.encode() + content[end:]
-    if hashlib.sha256(blank).hexdigest().encode() != found[-1][2]:
-        raise ValueError("is damaged, or was changed: it does not fit its seal")
-    if found[-1][1].decode() != of:
-        raise ValueError(f"is not what its name says: it is {found[-1][1].decode()}, expected {of}")
+def unsealed(content: bytes, what: str) -> pd.DataFrame:
+    """Return the rows of a file that :func:`sealed` made; raises as :func:`cam_utils.seals.check` for any other."""
+    seals.check(content, what)
     return pd.read_parquet(io.BytesIO(content))

@@ -6,6 +6,7 @@ leaves out: the log, the weights of the best epoch, the states of the generators
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import lightning as L
@@ -74,6 +75,14 @@ def state_of(file: Path, training: str) -> dict | None:
     return None
 
 
+def clear(folder: Path) -> None:
+    """Remove the state of a training that is over, and its folder if nothing else is in it."""
+    with suppress(OSError):
+        clear_abandoned(folder.glob(".*"), held=True)
+        (folder / NAME).unlink(missing_ok=True)
+        folder.rmdir()
+
+
 class Keeper(Checkpoint):
     """Keeps a stage's log and, with `best`, the weights of its best epoch; writes its state to `file`.
 
@@ -101,7 +110,7 @@ class Keeper(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            clear_abandoned(self.file.parent)  # by a kill while writing
+            clear_abandoned(self.file.parent.glob(".*"))  # by a kill while writing
         if self._resumed:
             trainer.train_dataloader.generator.set_state(self._resumed["loader"])
             for name, library in _random(module.device).items():

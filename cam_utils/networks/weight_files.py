@@ -6,9 +6,10 @@ Classes and functions of other packages in a file are replaced by empty dictiona
 import hashlib
 import re
 import threading
+import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cam_utils import seals
 from cam_utils.files import written
 
 # How files of other kinds begin, whatever they are called
@@ -181,16 +183,34 @@ def save(path: str | Path, content: Mapping[str, object]) -> None:
         torch.save({**content, SEAL: content_digest(content)}, file)
 
 
-def read_own(path: str | Path) -> dict:
+def read_own(path: str | Path, *, sealed: bool = False) -> dict:
     """Return what :func:`save` has written, without the digest, or what another file holds.
 
+    sealed: only the former, as always where this program alone writes.
     Raises as :func:`read`; ValueError, too, if numbers were changed since they were written.
     """
     saved = read(path)
     expected = saved.pop(SEAL, None) if isinstance(saved, dict) else None
+    if expected is None and (sealed or seals.ours(path)):
+        raise ValueError(f"{path} was changed, or is from an earlier version: it has no digest")
     if expected is not None and content_digest(saved) != expected:
         raise ValueError(f"{path} was changed or damaged since it was written: its digest is another")
     return saved
+
+
+def kept(path: Path, make: Callable[[], Mapping[str, object]]) -> dict:
+    """Return what :func:`save` has written at the path; if there is nothing whole, what make() returns is written.
+
+    A file that is damaged or was changed is named in a warning.
+    """
+    try:
+        return read_own(path, sealed=True)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        warnings.warn(f"{error}; it is made again", stacklevel=2)
+    save(path, make())
+    return read_own(path, sealed=True)
 
 
 def content_digest(content: object) -> str:

@@ -169,3 +169,16 @@ def test_several_devices_go_on_together(workers, tmp_path, monkeypatch):
             fit(dots, schedule, folder=tmp_path, **options)
     assert [path.name for path in tmp_path.iterdir()] == [resuming.NAME]
     assert_same(fit(dots, schedule, folder=tmp_path, **options), alone)
+
+
+def test_a_training_that_is_over_takes_its_state_and_nothing_else_away(tmp_path):
+    for name in (resuming.NAME, f".{resuming.NAME}.012345-1.0123456789ab.partial"):
+        (tmp_path / "state").mkdir(exist_ok=True)
+        (tmp_path / "state" / name).write_text("x")
+    (tmp_path / "state" / "thesis.txt").write_text("years of work")
+    resuming.clear(tmp_path / "state")
+    assert [each.name for each in (tmp_path / "state").iterdir()] == ["thesis.txt"]
+    (tmp_path / "state" / "thesis.txt").unlink()
+    resuming.clear(tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+    resuming.clear(tmp_path / "state")  # none is no error

@@ -173,3 +173,28 @@ def test_a_file_without_checksums_is_read(tmp_path):
     finally:
         torch.serialization.set_crc32_options(True)
     assert checkpoints.read_state(tmp_path / "w.pth").keys() == STATE.keys()
+
+
+def test_a_file_without_a_digest_is_read_but_not_where_this_program_alone_writes(tmp_path, monkeypatch):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pt")
+    assert set(weight_files.read_own(tmp_path / "a.pt")) == {"a"}
+    monkeypatch.setenv("CAM_UTILS_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=r"a\.pt was changed, or is from an earlier version: it has no digest"):
+        weight_files.read_own(tmp_path / "a.pt")
+
+
+def test_what_is_kept_is_made_once_and_again_if_it_is_not_as_it_was_written(tmp_path):
+    made, file = [], tmp_path / "kept.pt"
+
+    def make():
+        made.append(1)
+        return {"a": torch.full((2,), 3.0), "log": {"loss": [0.5]}}
+
+    for _ in range(2):
+        assert weight_files.kept(file, make)["log"] == {"loss": [0.5]}
+    assert len(made) == 1
+    for content in (b"", file.read_bytes()[:-9], {"a": torch.ones(2), "log": {}}):
+        file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+        with pytest.warns(UserWarning, match=r"kept\.pt .*; it is made again"):
+            assert torch.equal(weight_files.kept(file, make)["a"], torch.full((2,), 3.0))
+    assert len(made) == 4

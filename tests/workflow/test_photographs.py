@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cam_utils import data
+from cam_utils import data, seals
 from cam_utils.evaluation.evaluate import evaluate
 from cam_utils.methods import query
 from cam_utils.networks import models
@@ -62,6 +62,8 @@ def test_a_run_holds_what_its_pages_read_and_no_picture(cell):
         "facts.json", "score_cam.parquet", "score_cam.json",
     }  # fmt: skip
     record, table = json.loads((cell / "run.json").read_text()), rows_of(cell)
+    seals.check_run(cell, record)
+    assert {"pairs.parquet", "heads.pt", "score_cam.parquet"} < record["files"].keys()
     assert record["chapter"] == "photographs" and (record["n_train"], record["n_test"]) == (COUNT, COUNT)
     assert set(table["method"]) == {"cam", "grad-cam++", "minmax-cam", "d-minmax-cam", "area-matched-cam"}
     assert table.groupby(["head", "seed"], observed=True).ngroups == 4

@@ -9,9 +9,9 @@ from pathlib import Path
 import nbformat
 import pyarrow.parquet
 
-from cam_utils import claims
+from cam_utils import claims, seals
 from cam_utils.names import check_known
-from cam_utils.runs import Run, check_seal
+from cam_utils.runs import Run
 from workflow import ROOT
 from workflow.site import escape, photograph_runs, photographs_page, study_runs
 from workflow.site.chapter_pages import add_command
@@ -49,7 +49,7 @@ def checked(folder: Path, chapters: Collection[str]) -> Run:
     with _reading("run.json"):
         run = Run(folder, json.loads((folder / "run.json").read_text()))
         check_record(run.record, [*chapters, photograph_runs.CHAPTER, *study_runs.STUDIES])
-    check_seal(run)
+    seals.check_run(folder, run.record)
     if photograph_runs.is_one(run):
         photograph_runs.check(run, _reading)
         with _reading("pairs.parquet"):

@@ -33,7 +33,7 @@ from cam_utils.methods import controls, registry
 from cam_utils.methods.registry import Method
 from cam_utils.methods.shared_draws import SharedDraws
 from cam_utils.methods.smoothing import READINGS
-from cam_utils.networks import models
+from cam_utils.networks import models, weight_files
 from cam_utils.networks.models import Classifier, Pretrained
 from workflow.studies import photograph_cells as cells
 
@@ -163,11 +163,12 @@ def stored(view: View, network: Classifier | Pretrained, methods: Mapping[str, M
     weights = files.fingerprint(*network.state_dict().values())
     key = files.fingerprint(view.name, view.labels, view.batch.images, list(methods), weights)
     file = files.cache() / "explorer" / f"{view.name}-{key}.pt"
-    if not file.exists():
+
+    def make() -> dict[str, object]:
         table, masks = measured(view, network, methods)
-        with files.written(file) as partly:
-            torch.save({"table": table.to_dict("list"), "masks": masks}, partly)
-    found = torch.load(file, weights_only=True)
+        return {"table": table.to_dict("list"), "masks": masks}
+
+    found = weight_files.kept(file, make)
     return pd.DataFrame(found["table"]), found["masks"]
 
 

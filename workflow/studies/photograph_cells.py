@@ -1,7 +1,7 @@
 """One cell of the study of photographs: a data set and a frozen backbone, with all heads that are trained on it."""
 
 import functools
-import shutil
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cam_utils import data, files, runs
+from cam_utils import data, files, runs, seals
 from cam_utils.data.views import View
 from cam_utils.evaluation import evaluate, store
 from cam_utils.methods import controls, scorecam
 from cam_utils.methods.query import Query
-from cam_utils.networks import frozen, models, schedules, training
+from cam_utils.networks import frozen, models, resuming, schedules, training, weight_files
 from cam_utils.networks.predictions import ACTIVATIONS
 
 HEADS = ("linear", "kernel-usage")
@@ -83,18 +83,19 @@ def trained(
     made, history, views = {}, [], None
     for fit in wanted:
         model = models.build(network, len(load("test").classes), head=fit.head, weights=weights, seed=fit.seed)
-        file, log = folder / f"{fit.name}.pt", folder / f"{fit.name}.csv"
-        if not (file.exists() and log.exists()):
+
+        def train(model=model, fit=fit) -> dict[str, object]:
+            nonlocal views
             views = views or frozen.views_of(model, load, schedules.frozen(fit.rate), progress=progress)
             rows = frozen.train_head(model, views, schedules.frozen(fit.rate), seed=fit.seed, progress=False)
-            runs.save(log, rows)
-            with files.written(file) as partial:
-                torch.save(model.head.state_dict(), partial)
             if progress:
                 print(f"{fit.name}: {len(rows)} epochs, lowest loss {rows['val_loss'].min():.4f}", flush=True)
-        model.head.load_state_dict(torch.load(file, weights_only=True))
+            return {"state": model.head.state_dict(), "log": rows.to_dict("list")}
+
+        stored = weight_files.kept(folder / f"{fit.name}.pt", train)
+        model.head.load_state_dict(stored["state"])
         made[fit.name] = model.eval()
-        history.append(pd.read_csv(log).assign(fit=fit.name))
+        history.append(pd.DataFrame(stored["log"]).assign(fit=fit.name))
     return made, pd.concat(history, ignore_index=True)
 
 
@@ -108,20 +109,20 @@ def tuned(
     """
     history = []
     for fit in wanted:
-        model, file, log = made[fit.name], folder / f"{fit.name}-tuned.pt", folder / f"{fit.name}-tuned.csv"
-        if not (file.exists() and log.exists()):
-            state = folder / f"{fit.name}-state"
+        model, state = made[fit.name], folder / f"{fit.name}-state"
+
+        def train(model=model, fit=fit, state=state) -> dict[str, object]:
             rows = training.train(
                 model, load, (schedules.FINE_TUNING,), seed=fit.seed, folder=state, accelerator=accelerator,
                 progress=progress,
             )  # fmt: skip
-            runs.save(log, rows.assign(stage=2))
-            with files.written(file) as partial:
-                torch.save(model.state_dict(), partial)
-            shutil.rmtree(state)
-        model.load_state_dict(torch.load(file, weights_only=True))
+            return {"state": model.state_dict(), "log": rows.assign(stage=2).to_dict("list")}
+
+        stored = weight_files.kept(folder / f"{fit.name}-tuned.pt", train)
+        resuming.clear(state)
+        model.load_state_dict(stored["state"])
         model.eval()
-        history.append(pd.read_csv(log).assign(fit=fit.name))
+        history.append(pd.DataFrame(stored["log"]).assign(fit=fit.name))
     return pd.concat(history, ignore_index=True)
 
 
@@ -211,8 +212,14 @@ def save_table(file: Path, table: pd.DataFrame) -> None:
 def with_heads(
     network: str, weights: str | Path, classes: Sequence[str], wanted: Sequence[Fit], file: Path
 ) -> dict[str, models.Classifier]:
-    """Return the classifiers of these fits by name, with their heads out of what :func:`save_heads` wrote."""
-    stored, made = torch.load(file, weights_only=True), {}
+    """Return the classifiers of these fits by name, with their heads out of what :func:`save_heads` wrote.
+
+    Raises ValueError if the file is not as the record of its run says.
+    """
+    record = file.with_name(seals.RECORD)
+    seals.check_record(record)
+    seals.stored(file, json.loads(record.read_bytes()))
+    stored, made = weight_files.read(file), {}
     for fit in wanted:
         made[fit.name] = models.build(network, len(classes), head=fit.head, weights=weights).eval()
         made[fit.name].head.load_state_dict(stored[fit.name])
@@ -220,6 +227,6 @@ def with_heads(
 
 
 def save_heads(file: Path, made: dict[str, models.Classifier]) -> None:
-    """Write all heads' weights into one file."""
+    """Write all heads' weights into one file; the run's record seals it."""
     with files.written(file) as partial:
         torch.save({name: model.head.state_dict() for name, model in made.items()}, partial)

@@ -104,6 +104,7 @@ def score_cam(folder: Path, weights: str, root: Path, fit_list: list[cells.Fit],
     cells.save_table(folder / "score_cam.parquet", cells.compact(table))
     told = {"key": record["key"], **origin, "wall_s": round(time.time() - started)}
     runs.save(file, told)
+    runs.seal(folder, record)
 
 
 def folder_of(out: Path, dataset: str, network: str, tune: bool = False) -> Path:

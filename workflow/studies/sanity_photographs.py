@@ -29,7 +29,7 @@ from cam_utils import data, files, maps, runs
 from cam_utils.evaluation import sanity
 from cam_utils.methods import other_libraries
 from cam_utils.methods.scorecam import score_cam
-from cam_utils.networks import models
+from cam_utils.networks import models, weight_files
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs
 
@@ -136,11 +136,7 @@ def keeper(folder: Path) -> Kept:
 
     def kept(name: str, make: Callable[[], object]) -> object:
         file = folder / f"{name.replace(' ', '-')}.pt"
-        if not file.exists():
-            made = make()
-            with files.written(file) as partly:
-                torch.save(made, partly)
-        return torch.load(file, weights_only=True)
+        return weight_files.kept(file, lambda: {"made": make()})["made"]
 
     return kept
 
