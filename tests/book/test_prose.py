@@ -18,19 +18,7 @@ AVOIDED = {
     r"\b(?:simply|obviously)\b": "nothing",
     r"chapters? \d": "the chapter's name as a link: numbers change",
 }
-PAGES = [
-    ROOT / "book" / f"{name}.md"
-    for name in (
-        "metrics",
-        "glossary",
-        "datasets",
-        "datasets_single",
-        "networks",
-        "speed",
-        "deviations",
-        "references",
-    )
-]
+PAGES = [*sorted((ROOT / "book").glob("*.md")), ROOT / "README.md"]
 
 
 def markdown(path):
