@@ -8,7 +8,7 @@ PYTEST_FLAGS ?=
 GRID ?= workflow/grids/default.yaml
 PROFILE ?= local
 .DEFAULT_GOAL := help
-.PHONY: book single pdf runs test test-cluster test-faults lint notebooks lab checkpoints study bench \
+.PHONY: book single pdf runs test test-cluster test-faults lint notebooks lab checkpoints study bench gpu-pack \
 	lock audit licences dist clean help
 
 book: $(STAMP)  ## execute the chapters that changed and build the site in _build/html
@@ -57,6 +57,9 @@ bench: $(STAMP)  ## measure speed and memory against the limit and against other
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/frozen.py
 	$(BIN)/python benchmarks/engine.py
+
+gpu-pack: $(STAMP)  ## pack what the studies on a GPU need, in data/cache/gpu-pack.zip: DATA=FOLDER
+	$(BIN)/python benchmarks/gpu_pack.py --data "$(or $(DATA),../shared/data)"
 
 lock: $(TOOLS)  ## write requirements.lock anew, with the hashes of all platforms: FLAGS=--upgrade for new versions
 	printf 'setuptools>=77\nwheel\n' | $(TOOLS)/uv pip compile pyproject.toml - --quiet \
