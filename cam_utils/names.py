@@ -40,6 +40,19 @@ def check_count(what: str, value: object, unit: str = "", least: int = 1) -> int
     return value
 
 
+def check_share(what: str, value: object) -> float:
+    """Return `value` if it is a number from 0 to 1; else raise ValueError.
+
+    >>> check_share("threshold", 1.5)
+    Traceback (most recent call last):
+        ...
+    ValueError: expected threshold as a number from 0 to 1, got 1.5
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"expected {what} as a number from 0 to 1, got {value!r}")
+    return value
+
+
 def library(module: str) -> ModuleType:
     """Return a library's module without tqdm's advice to install widgets, which would stand in every notebook.
 

@@ -144,7 +144,7 @@ def signed_row(maps: Sequence[Tensor], titles: Sequence[str], *, side: float = 1
     figure, axes = plt.subplots(1, len(maps), figsize=(side * len(maps), side + 0.3), squeeze=False)
     for one, values, title in zip(axes[0], maps, titles, strict=True):
         one.imshow(values.numpy(), cmap=SIGNED_COLOURS, vmin=-top, vmax=top)
-        one.set_title(title)
+        one.set_title(shown(title), parse_math=False)
         one.set(xticks=[], yticks=[])
     return figure
 
@@ -230,7 +230,7 @@ def curve_panels(
                 rows["at"], rows["value"], line, marker=MARKERS[i % len(MARKERS)], ms=3, color=colour
             )
             axes.fill_between(rows["at"], rows["low"], rows["high"], color=colour, alpha=alpha, lw=0)
-        axes.set(title=title)
+        axes.set_title(shown(title), parse_math=False)
         if log:
             at = sorted(table["at"].unique())
             axes.set(xscale="log", yscale="log")

@@ -119,3 +119,16 @@ def test_a_figure_is_stored_whole_or_not_at_all(tmp_path, suffix, monkeypatch):
     with pytest.raises(OSError, match="told to fail"):
         plots.save(plt.figure(), file)
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+
+
+def test_titles_are_drawn_as_they_are_written(tmp_path):
+    """A dollar and an underscore in a name would else be read as mathematics, and end the figure."""
+    name = "cost $5_$6^\x00"
+    rows = pd.DataFrame({"method": ["cam"] * 2, "at": [1, 2], "value": 0.5, "low": 0.4, "high": 0.6})
+    for figure in (
+        plots.signed_row([torch.ones(2, 2)], [name]),
+        plots.curve_panels({name: rows}, xlabel="", ylabel=""),
+        plots.picture_row([torch.ones(3, 4, 4)], [name]),
+    ):
+        plots.save(figure, tmp_path / "a.png")
+        assert "$5_$6^" in figure.axes[0].get_title()

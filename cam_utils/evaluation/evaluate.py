@@ -21,7 +21,7 @@ from cam_utils.methods.query import Query, rectified
 from cam_utils.methods.registry import OF_LABEL_ALONE, Method, described, resolved
 from cam_utils.methods.repeats import distinct
 from cam_utils.methods.scorecam import Score, batched_scores, masked, moved
-from cam_utils.names import check_known
+from cam_utils.names import check_known, check_share
 from cam_utils.networks.capture import capture
 from cam_utils.networks.models import Classifier, Pretrained
 from cam_utils.networks.predictions import ACTIVATIONS, predicted, scoring
@@ -72,6 +72,7 @@ def evaluate(
     methods = resolved(methods)
     check_known("activation", activation, ACTIVATIONS)
     check_known("explained", explained, EXPLAINED)
+    check_share("threshold", threshold)
     if len(dataset.classes) != model.num_classes:
         raise ValueError(f"the model has {model.num_classes} labels, the dataset {len(dataset.classes)}")
     model = model.to(device).eval()

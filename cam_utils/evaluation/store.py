@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from cam_utils import data, seals
 from cam_utils.files import clear_abandoned, code_fingerprint, fingerprint, written
+from cam_utils.names import check_count
 
 SEAL = "cam_utils.seal"  # the key in the file's metadata
 TRIES = 4  # how often parts are made before the disk is blamed
@@ -45,9 +46,13 @@ def measured(
     one folder never mix: parts, and when all are there `pairs.parquet`. None: in memory.
     shard (i, n): of n processes that share `folder`, this one does every n-th batch from i on and returns its rows.
 
-    A damaged part is named in a warning and made again. Raises ValueError for a shard that is none, or without a
-    folder.
+    A damaged part is named in a warning and made again. Raises ValueError for a batch size or a number of workers
+    that is none, and for a shard that is none, or without a folder.
     """
+    check_count("batch_size", batch_size, " of images")
+    check_count("workers", workers, " of processes", least=0)
+    if not (isinstance(shard, tuple | list) and [type(each) for each in shard] == [int, int]):
+        raise ValueError(f"expected shard as two whole numbers (i, n), got {shard!r}")
     first, of = shard
     if not 0 <= first < of or (of > 1 and folder is None):
         raise ValueError(f"expected a shard (i, n) with 0 <= i < n, and a folder to share, got {shard}, {folder}")

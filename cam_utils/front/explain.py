@@ -75,6 +75,8 @@ def explain(
         raise ValueError(f"expected one method, a name or a callable, got {method!r}")
     resolved(method)  # an unknown one is refused before the model runs
     source = Source(known(model), images, size, limit)
+    if target is not None and not callable(target):
+        raise ValueError(f"expected target as a callable that gives numbers [B, n] of the logits, got {target!r}")
     asking = Asking(labels, layer, activation, threshold, top, chunk, precision, relu, output, target, inputs)
     masks, pairs, probabilities, layers = [], [], [], []
     bar = tqdm(total=len(source.all_names), desc="explain", unit="picture", disable=not progress or None, delay=2)

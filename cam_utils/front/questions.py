@@ -15,7 +15,7 @@ from cam_utils.front.model_loading import load_model
 from cam_utils.front.pictures import letterboxed, pictures_in
 from cam_utils.methods.query import Query, full, rectified
 from cam_utils.methods.registry import METHODS, SIGNED, Method, resolved
-from cam_utils.names import check_count
+from cam_utils.names import check_count, check_share
 from cam_utils.networks.answers import Answers, NotLogits
 from cam_utils.networks.capture import Capture, capture_layers, evaluation_mode
 from cam_utils.networks.layers import check_layers, default_layer, named_layer
@@ -210,9 +210,13 @@ def _pairs(p: Tensor, kind: str, positions: list[int], source: Source, asking: A
     rows = [rows[at] for at in positions]
     if asking.target is not None and p.shape[1] > 1 and None in rows:
         raise ValueError(f"the target gives {p.shape[1]} numbers per image: say with labels= which are explained")
-    how = {"threshold": asking.threshold, "top": check_count("top", asking.top), "at_least_one": True}
+    how = {
+        "threshold": check_share("threshold", asking.threshold),
+        "top": check_count("top", asking.top),
+        "at_least_one": True,
+    }
     if None in rows:
-        guessed = predicted(p, "softmax" if kind == RAW else kind, **how)
+        guessed = predicted(p, "softmax" if kind == RAW else kind, at_least_one=True, **how)
         order = p.argsort(dim=1, descending=True, stable=True).tolist()  # the most probable first
         rows = [[c for c in order[i] if guessed[i, c]] if row is None else row for i, row in enumerate(rows)]
     image = torch.tensor([i for i, row in enumerate(rows) for _ in row], device=p.device)

@@ -149,7 +149,8 @@ def resolved(
     if isinstance(methods, Mapping):
         named = list(methods.items())
     else:
-        several = [methods] if isinstance(methods, str) or callable(methods) else list(methods)
+        one = isinstance(methods, str) or callable(methods) or not isinstance(methods, Iterable)
+        several = [methods] if one else list(methods)
         named = [(name_of(each) if callable(each) else each, each) for each in several]
     if not named:
         raise ValueError(f"expected at least one method (valid: {', '.join(known)})")

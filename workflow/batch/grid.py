@@ -115,7 +115,8 @@ def read(path: str | Path, *, data_root: str | None = None) -> Plan:
         try:
             found = list(_expand(block, root))
         except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f"{path.name}, block {number} of its runs: {error}") from error
+            kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
+            raise kind(f"{path.name}, block {number} of its runs: {error}") from error
         for job, specs in found:
             if job.id in jobs:
                 raise ValueError(f"{path.name} has two runs named {job.id}: name what tells them apart in `over`")
@@ -248,11 +249,26 @@ def defaults(notebook: Path) -> dict:
     """Return the parameters of a notebook with their default values.
 
     As papermill.inspect_notebook, whose import takes two seconds: every job on a cluster reads the grid twice.
+    Raises ValueError for a file that is no notebook, and for parameters that are no plain values.
     """
-    cells = json.loads(notebook.read_text())["cells"]
+    cells = _cells(notebook)
     source = "\n".join("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
-    lines = (line for line in ast.parse(source).body if isinstance(line, ast.Assign))
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    try:
+        lines = (line for line in ast.parse(source).body if isinstance(line, ast.Assign))
+        return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{notebook} has parameters that are not of the form name = value: {error}") from error
+
+
+def _cells(notebook: Path) -> list[dict]:
+    """Return a notebook's cells; raises ValueError for a file that is none."""
+    try:
+        cells = json.loads(notebook.read_bytes())["cells"]
+        for cell in cells:
+            "".join(cell["source"]), cell["metadata"].get("tags", []), cell["cell_type"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{notebook} is no notebook: {type(error).__name__}: {error}") from error
+    return cells
 
 
 def _trainings(chapter: str, p: dict, trainer: dict) -> Iterator[dict]:
@@ -280,5 +296,4 @@ def name_of(spec: dict) -> str:
 
 def cells_digest(notebook: Path) -> str:
     """Return a digest of the cells' types, texts and metadata: stored outputs do not count."""
-    cells = json.loads(notebook.read_text())["cells"]
-    return fingerprint([(c["cell_type"], "".join(c["source"]), c["metadata"]) for c in cells])
+    return fingerprint([(c["cell_type"], "".join(c["source"]), c["metadata"]) for c in _cells(notebook)])
