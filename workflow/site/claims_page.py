@@ -10,7 +10,7 @@ from cam_utils.claims.evidence import SCALES, Claim
 from cam_utils.runs import Run
 from workflow.site import html_parts, photograph_runs, photographs_page, run_pages
 from workflow.site.claims_apart import apart_part
-from workflow.site.verdicts import DATA, MARKS, SINGLE, claim_link, data_name, mark, outcome
+from workflow.site.verdicts import DATA, MARKS, SINGLE, claim_link, claim_row, data_name, mark, outcome
 
 KINDS = tuple(dict.fromkeys(DATA.values()))  # of data, in the order of the columns
 # Claim -> the section of its chapter that shows most of it; of others the chapter's figure of claims.
@@ -106,9 +106,9 @@ def _claim(claim: Claim, verdict: str, rows: pd.DataFrame, names: dict[str, str]
     tests = rows[rows["verdict"] != "not run"]
     said = Markup(" {}").format(mark(verdict)) if tests.empty or (tests["runs"] == "").all() else Markup()
     below = claim.needs if tests.empty else hardest(tests, names)
-    return Markup('{} {}{}<small>{} · <a href="../notebooks/{}.html#{}">in the chapter</a></small>').format(
-        claim_link(claim.id), claim.statement, said, below, claim.chapter, section
-    )
+    return Markup(
+        '<span id="{}">{}</span> {}{}<small>{} · <a href="../notebooks/{}.html#{}">in the chapter</a></small>'
+    ).format(claim_row(claim.id), claim_link(claim.id), claim.statement, said, below, claim.chapter, section)
 
 
 def hardest(tests: pd.DataFrame, names: dict[str, str]) -> str:

@@ -85,6 +85,15 @@ def claim_page(claim: str) -> str:
     return f"book/claims_{claims.CLAIMS[paper_id(claim)].chapter}"
 
 
+def claim_row(claim: str) -> str:
+    """Return the id of a claim's line on the page of claims.
+
+    >>> claim_row("C5")
+    'row-c5'
+    """
+    return f"row-{claim.lower()}"
+
+
 def claim_link(claim: str) -> Markup:
     """Return a link from a page of book/ to the tests of a claim; its text is the id."""
     address = f"{claim_page(claim).removeprefix('book/')}.html#claim-{paper_id(claim).lower()}"
