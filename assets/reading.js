@@ -39,7 +39,14 @@ const captionOf = (frame) => {
   return caption ? caption.textContent.trim() : "Table";
 };
 
+// The theme's arrows beside the list of pages have no words for those who hear them.
+const named = (toggle) => {
+  const page = toggle.closest("li").querySelector("a").textContent.trim();
+  toggle.setAttribute("aria-label", `Pages below ${page}`);
+};
+
 const start = () => {
+  document.querySelectorAll(".bd-sidenav li > details > summary").forEach(named);
   const frames = [...document.querySelectorAll("article div.cell_output div.output")].filter((frame) =>
     frame.querySelector("table"),
   );
