@@ -25,10 +25,10 @@ from cam_utils.evaluation import bootstrap
 
 # Who must be how fast: ours over the limit at most, and others over ours at least (3 labels).
 CONTRACT = {
-    "cams": {"limit": 1.25, "pytorch-grad-cam": 5.0},
-    "score_cam": {"limit": 1.15, "pytorch-grad-cam": 3.5},
-    "ss_cam": {"limit": 1.15, "torch-cam": 2.5},
-    "evaluation": {"limit": 1.2},
+    "cams": {"limit": 1.25, "pytorch-grad-cam": 10.0},
+    "score_cam": {"limit": 1.10, "pytorch-grad-cam": 6.0},
+    "ss_cam": {"limit": 1.15},
+    "evaluation": {"limit": 1.15},
 }
 EXTRA_MIB = 400  # that the Score family may add for a ResNet-50 at 224 px
 GROUPS = (*CONTRACT, "ablation_cam", "memory")
@@ -52,13 +52,15 @@ class Row(NamedTuple):
 def plan(quick: bool) -> list[Row]:
     """Return the rows; the Score family, hundreds of forwards per image, gets small images and fewer rounds."""
     rows = []
-    for network in ("squeezenet1_0", "efficientnet_lite0", "resnet50"):
+    for network in ("squeezenet1_0", "efficientnet_lite0", "resnet50", "deit_tiny"):
         for labels in (1, 3, 10):
             rows += [Row("cams", network, 1, labels, 224, 15), Row("cams", network, 16, labels, 224, 3)]
     rows += [Row("score_cam", "squeezenet1_0", 1, labels, 96, 3, False) for labels in (1, 3, 10)]
     rows += [Row("score_cam", "squeezenet1_0", 1, 3, 224, 3, False)]
     rows += [Row("score_cam", "squeezenet1_0", 16, 1, 64, 2, False)]
     rows += [Row("score_cam", "resnet50", 1, 3, 64, 2, False)]
+    rows += [Row("score_cam", "efficientnet_lite0", 1, 3, 96, 3, False)]
+    rows += [Row("score_cam", "deit_tiny", 1, 3, 224, 2, False)]
     rows += [Row("ss_cam", "squeezenet1_0", 1, labels, 96, 3, False) for labels in (1, 3, 10)]
     rows += [Row("ablation_cam", "squeezenet1_0", 1, labels, 224, 3) for labels in (1, 3, 10)]
     rows += [Row("evaluation", "resnet18", 16, 1, 96)]
@@ -123,7 +125,7 @@ def peak(network: str, group: str, who: str, channels: int, samples: str | None)
 def text(row: dict) -> str:
     """Return one line of the table."""
     what = (
-        f"{row['group']:14} {row['network']:13} {row['size']:3} px {row['batch']:3} images {row['labels']:3} labels"
+        f"{row['group']:14} {row['network']:18} {row['size']:3} px {row['batch']:3} images {row['labels']:3} labels"
     )
     return what + "".join(f" | {name} {bootstrap.text(*found, digits=2)}" for name, found in row["ratios"].items())
 

@@ -1,14 +1,15 @@
 """What is raced: the same work by us, by other libraries, and the forwards that nobody can do without.
 
 Every function returns calls by name: "ours" and "ours, METHOD", a library's name, "limit". Images are COCO's and
-SqueezeNet's weights real where the samples are there, EfficientNet-Lite's always; ResNet-50's weights are random,
-which changes no time. Labels are the most probable ones.
+SqueezeNet's weights real where the samples are there, EfficientNet-Lite's always; those of ResNet-50 and of the
+vision transformer are random, which changes no time. Labels are the most probable ones.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+import timm
 import torch
 import torchvision
 from pytorch_grad_cam import AblationCAM, GradCAM, ScoreCAM
@@ -26,6 +27,7 @@ from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs, pairs_of
 
 EVALUATED = ("cam", "grad-cam++", "minmax-cam", "d-minmax-cam")
+DEIT, SIDE, PATCH = "deit_tiny", 224, 16  # the vision transformer: a class token, then one for each patch
 CHUNKS = (4, 8, 16, 32, 64)  # batch sizes among which the limit takes the fastest
 
 
@@ -40,6 +42,11 @@ class Bench(NamedTuple):
     labels: list[int]
 
     @property
+    def folding(self) -> dict[str, Callable]:
+        """What pytorch-grad-cam must be told of a transformer."""
+        return {"reshape_transform": folded} if self.name == DEIT else {}
+
+    @property
     def pairs(self) -> Pairs:
         """All labels of all images."""
         present = torch.zeros(len(self.images), 1000, dtype=torch.bool)
@@ -52,7 +59,7 @@ def bench(name: str, batch: int, labels: int, size: int, root: str | None) -> Be
     weights = f"{root}/weights/{name}_imagenet.pth" if root and name == "squeezenet1_0" else None
     weights = "imagenet" if name in lite.LITE else weights
     torch.manual_seed(0)
-    model = models.pretrained(name, weights)
+    model = transformer() if name == DEIT else models.pretrained(name, weights)
     x = torch.rand(batch, 3, size, size)
     if root:
         photographs = data.load("coco2017", "val", root=f"{root}/data", size=size)
@@ -60,7 +67,21 @@ def bench(name: str, batch: int, labels: int, size: int, root: str | None) -> Be
     x = model.preprocess(x)
     with torch.no_grad():
         first = model(x).softmax(1).mean(0).topk(labels).indices.tolist()
+    if name == DEIT:  # the front door finds the layer that is read; others are told
+        return Bench(name, model, model.blocks[-1].norm1, "blocks.11.norm1", x, first)
     return Bench(name, model.net.eval(), model.features, models.PRETRAINED[name][0], x, first)
+
+
+def transformer() -> nn.Module:
+    """Return a DeiT with random weights, which takes images [B, 3, 224, 224] as they are."""
+    net = timm.create_model(f"{DEIT}_patch16_224", pretrained=False).eval()
+    net.preprocess = lambda images: images
+    return net
+
+
+def folded(tokens: Tensor) -> Tensor:
+    """Return what a block of the transformer puts out [B, 1 + N, K] as a map [B, K, h, w]."""
+    return tokens[:, 1:].transpose(1, 2).unflatten(2, (SIDE // PATCH, SIDE // PATCH))
 
 
 def forward(net: nn.Module, x: Tensor, formats: tuple = (torch.contiguous_format, torch.channels_last)) -> Callable:
@@ -85,7 +106,7 @@ def cams(b: Bench) -> Calls:
     labels = [b.labels] * len(b.images)
 
     def pytorch_grad_cam():
-        with GradCAM(b.net, [b.layer]) as peer:
+        with GradCAM(b.net, [b.layer], **b.folding) as peer:
             for label in b.labels:
                 peer(b.images, [ClassifierOutputTarget(label)] * len(b.images))
 
@@ -99,12 +120,12 @@ def cams(b: Bench) -> Calls:
         return lambda: explain(b.net, b.images, labels, method=method, layer=b.layer)
 
     others = ["grad-cam++", "minmax-grad-cam", "d-minmax-grad-cam"]
-    others += [] if b.name == "squeezenet1_0" else ["cam", "minmax-cam", "d-minmax-cam"]
+    others += [] if b.name in ("squeezenet1_0", DEIT) else ["cam", "minmax-cam", "d-minmax-cam"]
     return {
         "ours": own("grad-cam"),
         **{f"ours, {method}": own(method) for method in others},
         "pytorch-grad-cam": pytorch_grad_cam,
-        "torch-cam": torch_cam,
+        **({} if b.folding else {"torch-cam": torch_cam}),  # which reads no tokens
         "limit": forward(b.net, b.images),
     }
 
@@ -116,7 +137,7 @@ def score_cam(b: Bench, chunks: tuple[int, ...] = CHUNKS) -> Calls:
     labels = [b.labels] * len(b.images)
 
     def pytorch_grad_cam():
-        with ScoreCAM(b.net, [b.layer]) as peer:
+        with ScoreCAM(b.net, [b.layer], **b.folding) as peer:
             peer.batch_size = 32
             for label in b.labels:
                 peer(b.images, [ClassifierOutputTarget(label)] * len(b.images))
@@ -130,7 +151,7 @@ def score_cam(b: Bench, chunks: tuple[int, ...] = CHUNKS) -> Calls:
     return {
         "ours": lambda: explain(b.net, b.images, labels, method="score-cam", layer=b.layer),
         "pytorch-grad-cam": pytorch_grad_cam,
-        "torch-cam": torch_cam,
+        **({} if b.folding else {"torch-cam": torch_cam}),  # which reads no tokens
         "limit": many(b, len(first), chunks),
     }
 

@@ -10,7 +10,9 @@ import growth
 import pandas as pd
 import pytest
 import race
+import workloads
 
+from cam_utils.networks.capture import capture
 from tests.conftest import ROOT
 from workflow.site import speed_page
 
@@ -116,3 +118,13 @@ def test_the_gpus_command_runs_and_its_record_fits_the_page(staged):
     (staged / "data/results/gpu/x.json").write_text(json.dumps(origin | parts))
     text = speed_page.speed_part(staged)
     assert "hours for 2,510 images" in text and "score-cam / forwards" in text and speed_page.NO_GPU not in text
+
+
+def test_other_libraries_are_told_of_the_map_that_we_read_in_a_transformer():
+    b = workloads.bench(workloads.DEIT, 1, 1, workloads.SIDE, None)
+    seen = []
+    with_hook = b.layer.register_forward_hook(lambda _layer, _given, out: seen.append(out.detach()))
+    read = capture(b.net, b.images, b.layer).activations
+    with_hook.remove()
+    assert read.shape[-2:] == (14, 14) and read.equal(b.folding["reshape_transform"](seen[0]))
+    assert workloads.bench("squeezenet1_0", 1, 1, 64, None).folding == {}
