@@ -57,10 +57,10 @@ def begin(file, folder, *flags, **options):
     return subprocess.Popen(command(file, folder, *flags), cwd=file.parent, env=environment, **options)
 
 
-def start(file, folder, *flags):
+def start(file, folder, *flags, timeout=240):
     """Run a batch to its end and return its exit status, the lines of its summary, and what it logged."""
     with begin(file, folder, *flags, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as batch:
-        out, errors = batch.communicate(timeout=240)
+        out, errors = batch.communicate(timeout=timeout)
     return batch.returncode, out.splitlines(), errors
 
 
