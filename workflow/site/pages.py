@@ -126,7 +126,7 @@ GENERATED: dict[str, Sequence[Callable[[Staged], str]]] = {
     "book/claims": (_claims,),
     **{f"book/claims_{chapter}": (_tests_of(chapter),) for chapter in claims.SETTINGS},
     "book/citation": (lambda book: citation_part(book.source / "CITATION.cff"),),
-    "book/speed": (lambda book: speed_part(book.source),),
+    "book/speed": (lambda book: speed_part(book.source, book.runs),),
     "book/faults": (lambda book: faults_part(book.source),),
     "book/networks": (lambda book: networks_part(book.source),),
     photograph_runs.PAGE: (lambda book: summary_part(book.source, book.runs, book.source / "book"),),

@@ -8,7 +8,8 @@ import pandas as pd
 
 from cam_utils import plots
 from cam_utils.evaluation import bootstrap
-from workflow.site import escape, fewer_forwards_part
+from cam_utils.runs import Run
+from workflow.site import escape, fewer_forwards_part, scale_part
 
 LIBRARIES = ("pytorch-grad-cam", "torch-cam")
 NOUNS = {
@@ -42,25 +43,26 @@ GROWTH = (
 )
 
 
-def speed_part(source: Path) -> str:
+def speed_part(source: Path, runs: Sequence[Run] = ()) -> str:
     """Return the page's generated part, and write its pictures into the staged `source`/assets.
 
-    Reads source/data/results/bench/*.json and source/data/results/gpu/*.json as benchmarks/ wrote them.
+    Reads source/data/results/bench/*.json and what is in source/data/results/gpu as benchmarks/ wrote it.
     """
     stored = source / "data" / "results"
     found = {
         escape.file_name(path.stem): json.loads(path.read_text())
         for path in sorted((stored / "bench").glob("*.json"))
     }
-    further = ("growth", "precision", "frozen", "engine")
-    growth, precision, frozen, engine = (found.pop(name, None) for name in further)
+    further = ("growth", "precision", "frozen", "engine", "engine_slurm")
+    growth, precision, frozen, engine, slurm = (found.pop(name, None) for name in further)
     parts = [part for name, record in found.items() for part in _device(name, record, source / "assets")]
     parts += _growth(growth) if growth else []
     parts += _precision(precision) if precision else []
     parts += _frozen(frozen) if frozen else []
     if approximate := fewer_forwards_part.stored(stored):
         parts.append(fewer_forwards_part.fewer_forwards_part(*approximate, source / "assets"))
-    parts += _engine(engine) if engine else []
+    parts += _engine(engine, slurm) if engine else []
+    parts += scale_part.scale_part(stored, runs, table)
     gpu = [json.loads(path.read_text()) for path in sorted((stored / "gpu").glob("*.json"))]
     gpu = [record for record in gpu if record.get("command") == "python benchmarks/gpu.py"]
     parts += ["## On a GPU", *([text for record in gpu for text in _gpu(record)] or [NO_GPU])]
@@ -211,7 +213,7 @@ def _frozen(record: dict) -> list[str]:
     return ["## What cached features save", text]
 
 
-def _engine(record: dict) -> list[str]:
+def _engine(record: dict, slurm: dict | None) -> list[str]:
     each, one, again = (
         f"{record[key]:.1f} s"
         for key in ("seconds per run", "seconds of a batch of one", "seconds of a finished batch")
@@ -221,6 +223,11 @@ def _engine(record: dict) -> list[str]:
         f"and ending a kernel; mean of {record['runs']} runs, one after another), a batch of a single one {one}, "
         f"and a batch in which nothing is left to do {again} ({escape.myst(record['device'])})."
     )
+    if slurm:
+        text += (
+            f" On a pretended SLURM, all of it on one machine, {slurm['runs']:,} such runs took "
+            f"{slurm['seconds per run']:.1f} s each, {slurm['runs at once']} at once."
+        )
     return ["## What the batch adds to a run", text]
 
 
@@ -240,7 +247,7 @@ def _gpu(record: dict) -> list[str]:
         for key, row in record.items()
         if key.startswith("VOC 2007 val")
     ]
-    caption = "Throughput as a fraction of forwards alone at the best batch size."
+    caption = "Throughput as a fraction of forwards alone at the best batch size; at least 85% are meant."
     return [
         escape.myst(f"{record['device']}, {_versions(record)}; revision {str(record['git'])[:8]}."),
         table(rows, "tab-speed-gpu", caption),
