@@ -216,7 +216,7 @@ def _pairs(p: Tensor, kind: str, positions: list[int], source: Source, asking: A
         "at_least_one": True,
     }
     if None in rows:
-        guessed = predicted(p, "softmax" if kind == RAW else kind, at_least_one=True, **how)
+        guessed = predicted(p, "softmax" if kind == RAW else kind, **how)
         order = p.argsort(dim=1, descending=True, stable=True).tolist()  # the most probable first
         rows = [[c for c in order[i] if guessed[i, c]] if row is None else row for i, row in enumerate(rows)]
     image = torch.tensor([i for i, row in enumerate(rows) for _ in row], device=p.device)
