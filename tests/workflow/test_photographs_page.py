@@ -117,6 +117,15 @@ def test_the_page_says_what_the_numbers_are(run):
     assert not re.search(r"all images \S+ \S+ Score-CAM", means)
 
 
+def test_a_run_of_one_seed_has_a_page_without_ranges(tmp_path, monkeypatch):
+    monkeypatch.setattr(photographs, "SEEDS", (0,))
+    photographs.write(tmp_path, "photographs-voc2012-x", dataset="voc2012", finetune=True)
+    (run,) = read_runs(tmp_path)
+    text = plain(photographs_page.page(run))
+    assert "with the 95% interval over images (one seed):" in text
+    assert "a cat, a dog, a horse" in plain(photographs_summary.summary_part(ROOT, [run]))
+
+
 def test_other_data_sets_have_other_limits_and_tuned_networks_are_named(tmp_path):
     photographs.write(tmp_path, "photographs-voc2012-x", dataset="voc2012", finetune=True)
     (run,) = read_runs(tmp_path)

@@ -46,7 +46,16 @@ def number(row) -> str:
 
 def seeds(row) -> str:
     """Return the range of a difference over the seeds as text, "(+3.0 to +3.4)"; nothing of one seed."""
-    return f"({row['seed_low']:+.1f} to {row['seed_high']:+.1f})" if row["n_seeds"] > 1 else ""
+    return f"({row['seed_low']:+.1f} to {row['seed_high']:+.1f})" if seed_count(row["n_seeds"]) > 1 else ""
+
+
+def seed_count(told: object) -> int:
+    """Return how many seeds `n_seeds` of a difference tells, which says nothing where there is one alone.
+
+    >>> seed_count(5), seed_count(pd.NA)
+    (5, 1)
+    """
+    return 1 if pd.isna(told) else int(told)
 
 
 def title(metric: str) -> str:

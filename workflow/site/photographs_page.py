@@ -133,7 +133,7 @@ def found(effects: pd.DataFrame) -> list[str]:
     if rows.empty:
         return ["No head has numbers on images of several labels: nothing was found."]
     head, rate = numbers.reference(rows)
-    count = rows.loc[(rows["head"] == head) & (rows["rate"] == rate), "n_seeds"].max()
+    count = tables.seed_count(rows.loc[(rows["head"] == head) & (rows["rate"] == rate), "n_seeds"].max())
     said = [
         f"MinMax-CAM minus each of the two, on images of several labels, for the {escape.myst(head)} head at rate "
         f"{rate:g}, in points, with the 95% interval over images"
