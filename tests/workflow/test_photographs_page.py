@@ -97,7 +97,7 @@ def test_the_page_says_what_the_numbers_are(run):
     for said in (
         "Of msrc, 100 images train, 50 say when to stop and 12 are evaluated.",
         "at the rates 0.1, 1 with the seeds 0, 1.",
-        "code 3c2bfa9fcf; python 3.11.7; cpu, 2 cores; 2.0 h of wall time",
+        "code 3c2bfa9fcf; python 3.11.7; cpu, 2 cores; 2.0 h of wall time in its last call",
         "MSRC-v2 has 162 images here, in a split of our own, and some classes are rare: horse is in three images",
         # Seeds 0 and 1 have 30 and 32 points more than CAM, 10 more than area-matched CAM; a drop should be low.
         "%AD ↓: against CAM +31.0 [+31.0, +31.0] (+30.0 to +32.0), worse (3 of 4); "
@@ -122,6 +122,7 @@ def test_a_run_of_one_seed_has_a_page_without_ranges(tmp_path, monkeypatch):
     photographs.write(tmp_path, "photographs-voc2012-x", dataset="voc2012", finetune=True)
     (run,) = read_runs(tmp_path)
     text = plain(photographs_page.page(run))
+    assert "at the rates 0.1, 1 with the seed 0." in text
     assert "with the 95% interval over images (one seed):" in text
     assert "a cat, a dog, a horse" in plain(photographs_summary.summary_part(ROOT, [run]))
 

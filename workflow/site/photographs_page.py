@@ -78,16 +78,22 @@ def about(run: Run) -> str:
         f"code {record['git'][:10]}{' with changes' * bool(record.get('dirty'))}" if record.get("git") else "",
         versions,
         str(record.get("device", "")),
-        f"{duration(record['wall_s'])} of wall time" if "wall_s" in record else "",
+        # A study resumes: what an earlier call had trained or evaluated is not in its time.
+        f"{duration(record['wall_s'])} of wall time in its last call" if "wall_s" in record else "",
     ]
     data, network = (escape.myst(given[name]) for name in ("dataset", "architecture"))
     return (
         f"Of {data}, {sizes[0]} images train, {sizes[1]} say when to stop and {sizes[2]} "
         f"are evaluated. On the features of {network} {escape.myst(heads)} heads {trained}"
-        f"are trained, at the rates {escape.myst(rates)} with the seeds {escape.myst(seeds)}. "
+        f"are trained, at {_of('rate', rates)} with {_of('seed', seeds)}. "
         f"{{doc}}`../{numbers.PAGE}` says how and why. ({escape.myst('; '.join(filter(None, origin)))}.)\n\n"
         f"{escape.code(record['command'] + ' --data DATA', 'bash')}"
     )
+
+
+def _of(noun: str, values: str) -> str:
+    """Return "the rate 1" or "the rates 0.1, 1" as MyST."""
+    return f"the {noun}{'s' * (', ' in values)} {escape.myst(values)}"
 
 
 def limits(run: Run) -> str:

@@ -80,7 +80,8 @@ def cell(
     runs.save(folder / "classes.csv", facts.of_classes(splits["train"], splits["test"]))
     runs.save(folder / "facts.json", measured)
     sizes = {f"n_{split}": len(images) for split, images in splits.items()}
-    command = f"python -m workflow.studies.photographs --datasets {dataset} --networks {network}"
+    rates = " ".join(f"{rate:g}" for rate in parameters["rates"])
+    command = f"python -m workflow.studies.photographs --datasets {dataset} --networks {network} --rates {rates}"
     told = {"command": command + " --fine-tune" * tune, "data": data, "key": key, **sizes}
     told |= {name: origin[name] for name in ("git", "dirty")}  # the tree's state before this wrote into it
     runs.write_run(folder, parameters, started, chapter=CHAPTER, threads=torch.get_num_threads(), **told)
