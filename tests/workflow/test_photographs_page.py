@@ -267,3 +267,17 @@ def test_runs_are_built_as_pages_with_their_pictures_and_every_text_is_read_as_t
     for name in ("runs/photographs-b", "book/photographs", "book/results"):
         shown = Attacks(site / f"{name}.html")
         assert shown.found == [] and poisoned.VALUES[0] in shown.text, name
+
+
+def test_what_fine_tuning_changes_is_said_beside_the_frozen_network_of_the_same_data(tmp_path):
+    photographs.write(tmp_path, "photographs-voc2012-x", dataset="voc2012")
+    photographs.write(tmp_path, "photographs-voc2012-x-tuned", dataset="voc2012", finetune=True)
+    frozen, tuned = read_runs(tmp_path)
+    scores = pd.read_csv(tuned.folder / "heads.csv")
+    scores.assign(f1_weighted=0.9).to_csv(tuned.folder / "heads.csv", index=False)
+    frozen, tuned = read_runs(tmp_path)
+    assert photographs_summary.fine_tuned(frozen, [frozen, tuned]) == ""
+    assert photographs_summary.fine_tuned(tuned, [tuned]) == "", "nothing to compare with"
+    said = plain(photographs_summary.fine_tuned(tuned, [frozen, tuned]))
+    assert "beside the frozen network at the same rate" in said and "has 2 seeds" in said
+    assert said.count("goes from 55.0 to 90.0%") == 4, "two heads, two rates"

@@ -9,8 +9,8 @@ from cam_utils.evaluation.display import method_name, metric_name
 CONTRASTS = (("minmax-cam", "cam"), ("minmax-cam", "area-matched-cam"), ("d-minmax-cam", "cam"))
 KINDS = {1: ("up2", "better"), 0: ("d0", "undecided"), -1: ("down2", "worse")}  # a difference's class and word
 LEGEND = (
-    "Blue: better, by the whole interval and by every seed; orange: worse; grey: undecided. Arrows say which way a "
-    "metric is better."
+    "Blue: better, by the whole interval and, where there are several, by every seed; orange: worse; grey: "
+    "undecided. Arrows say which way a metric is better."
 )
 HEADS = {
     "epochs": ("epochs", "{:.0f}"),

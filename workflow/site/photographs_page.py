@@ -197,7 +197,8 @@ def figure(run: Run, effects: pd.DataFrame, folder: Path | None) -> str:
     levels = sorted(rows["level"].unique(), key=lambda level: level != f"{first} head")
     caption = (
         f"Differences on images of several labels at rate {rate:g}, in points, with 95% intervals over images; the "
-        "small marks are the lowest and the highest seed. An arrow says which way a metric is better."
+        "small marks are the lowest and the highest seed where there are several. An arrow says which way a "
+        "metric is better."
     )
     name = f"fig-effects--{escape.file_name(run.id)}"
     return photograph_figures.figure(rows, levels, name, caption, folder, width=2.1)

@@ -57,6 +57,7 @@ def summary_part(source: Path, runs: Sequence[Run], folder: Path | None = None) 
         "The same as numbers, with 95% intervals over images and the range over the seeds in parentheses. "
         f"{tables.LEGEND}",
         html_parts.raw(html_parts.folded(f"All numbers: {len(lines)} rows", body)),
+        *map(fine_tuned, runs, [runs] * len(runs)),
         *limits,
         "## Digits and photographs",
         *beside_digits(source, rows),
@@ -65,12 +66,57 @@ def summary_part(source: Path, runs: Sequence[Run], folder: Path | None = None) 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def fine_tuned(run: Run, runs: Sequence[Run]) -> str:
+    """Return in a paragraph what a fine-tuned network changed against the frozen one at the same rates.
+
+    Nothing for a run of frozen features, and where no such run is among `runs`.
+    """
+    frozen = [
+        other
+        for other in runs
+        if not other.parameters.get("finetune")
+        and all(other.parameters[name] == run.parameters[name] for name in ("dataset", "architecture"))
+    ]
+    if not run.parameters.get("finetune") or not frozen:
+        return ""
+    parts, known = [], _levels(frozen[0])
+    for (head, rate), after in _levels(run).groupby(["head", "rate"], sort=False):
+        before = known[(known["head"] == head) & (known["rate"] == rate)]
+        if len(before):
+            was, now = before.iloc[0], after.iloc[0]
+            parts.append(
+                f"under the {escape.prose(head)} head the weighted F1 goes from {was['f1']:.1f} to "
+                f"{now['f1']:.1f}%, and what MinMax-CAM adds to CAM's %ADO "
+                f"from {was['gain']:+.1f} to {now['gain']:+.1f} points"
+            )
+    if not parts:
+        return ""
+    seeds = len(run.parameters["seeds"])
+    return (
+        f"**What fine-tuning changes.** {escape.prose(short_name(run))}, beside the frozen network at the same "
+        f"rate: {'; '.join(parts)} (%ADO on images of several labels). Both see the same images, and the "
+        f"fine-tuned network has {seeds} seed{'s' * (seeds > 1)}: it is a second look at these images, not "
+        "one more data set."
+    )
+
+
+def _levels(run: Run) -> pd.DataFrame:
+    """Return a row for each head and rate: its weighted F1, and MinMax-CAM's gain in %ADO over CAM (percent)."""
+    effects = numbers.effects(run)
+    own = effects[(effects["images"] == SEVERAL) & (effects["metric"] == "average_drop_others")]
+    own = own[(own["method"] == "minmax-cam") & (own["baseline"] == "cam")]
+    scores = (100 * numbers.heads(run).groupby(["head", "rate"])["f1_weighted"].mean()).rename("f1").reset_index()
+    # Rates are stored in single precision there, and read from names here.
+    own, scores = (table.astype({"head": str}).assign(rate=table["rate"].round(6)) for table in (own, scores))
+    return own.merge(scores, on=["head", "rate"]).rename(columns={"value": "gain"})
+
+
 def figure(rows: pd.DataFrame, runs: Sequence[Run], name: str, folder: Path | None) -> str:
     """Return the figure of :func:`differences`, drawn into `folder` if given: a panel for each run."""
     names = {run.id: "\n".join(map(_short, short_name(run).split(", "))) for run in runs}
     caption = (
-        "Differences in points, with 95% intervals over images; small marks are the lowest and the highest seed. "
-        "An arrow says which way a metric is better."
+        "Differences in points, with 95% intervals over images; small marks are the lowest and the highest seed "
+        "where a run has several. An arrow says which way a metric is better."
     )
     rows = rows.assign(level=rows["run"].map(names))
     levels, pairs = list(rows["level"].unique()), tables.CONTRASTS[:2]
