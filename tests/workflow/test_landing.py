@@ -90,12 +90,13 @@ def test_effects_are_differences_of_the_stored_means_over_classes(shown):
         runs = sorted((RESULTS / "runs").glob("photographs-*"))
         ours = [_difference(pd.read_parquet(run / "pairs.parquet"), metric, other) for run in runs]
         assert [row.value for row in shown[name]] == pytest.approx(ours, abs=0.005), name
-        assert len(runs) == 4
+        assert len(runs) == 5
 
 
 def _difference(table, metric, other):
     """Return 100 (MinMax-CAM - other) by plain pandas: a mean over classes with ten images, of all seeds."""
-    table = table[(table["head"].astype(str) == "linear") & np.isclose(table["rate"], 0.1)]
+    table = table[table["head"].astype(str) == "linear"]
+    table = table[np.isclose(table["rate"], table["rate"].min())]  # 0.1, of fine-tuned networks their only rate
     table = table.astype({"method": str})
     labels = table[table["is_annotated"]].groupby("image_index")["label"].nunique()
     table = table[table["image_index"].isin(labels.index[labels > 1])]
