@@ -5,6 +5,7 @@ pages show a dozen, the index of the search on pages that do not search, and eac
 notebook that is offered as a download. Pictures below the first screen are loaded when a reader comes near them.
 """
 
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -129,7 +130,7 @@ def codes(style: str) -> set[int]:
 def smaller(font: Path, used: Iterable[int]) -> ttLib.TTFont:
     """Return the font of a file with the characters `used`, to be saved in the format WOFF."""
     options = subset.Options(flavor="woff", notdef_outline=True)
-    made = subset.load_font(str(font), options)
+    made = subset.load_font(io.BytesIO(font.read_bytes()), options)  # of a name, it would keep the file open
     maker = subset.Subsetter(options)
     maker.populate(unicodes=used)
     maker.subset(made)
