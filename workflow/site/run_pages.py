@@ -165,10 +165,16 @@ on this page are this run's.{judged if run.chapter in PAPERS else ""}
 
 
 def duration(seconds: float) -> str:
-    """Return the time in the unit that fits: "48 s", "26 min", "3.2 h"."""
-    if seconds < 90:
+    """Return the time in the unit that fits.
+
+    >>> [duration(each) for each in (48, 1560, 11520, 300_000)]
+    ['48 s', '26 min', '3.2 h', '3.5 days']
+    """
+    if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def _retitle(page: nbformat.NotebookNode, title: str, below: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cam_utils.runs import Run
 from workflow.site import escape
+from workflow.site.run_pages import duration
 
 # Images of the official splits that papers evaluate on.
 SPLITS = {"VOC 2007 val": 2_510, "COCO 2017 val": 5_000, "COCO 2014 val": 40_504, "ImageNet val": 50_000}
@@ -33,19 +34,6 @@ NO_SLURM = (
     "Where a cluster stops scaling is not measured yet: `bash tests/cluster/slurm.sh .venv/bin/python "
     "benchmarks/engine.py --runs 1000 --slurm` measures what a job costs on a pretended one."
 )
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in the largest unit of which there are two.
-
-    >>> [duration(each) for each in (0.4, 90, 7200, 300_000)]
-    ['0 s', '90 s', '2.0 h', '3.5 days']
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def of_jobs(work: float, jobs: int, inside: float, each: float) -> float:
