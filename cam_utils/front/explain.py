@@ -1,6 +1,7 @@
 """From a classifier and pictures to maps in one call: :func:`explain`, the front door."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -79,14 +80,13 @@ def explain(
         raise ValueError(f"expected target as a callable that gives numbers [B, n] of the logits, got {target!r}")
     asking = Asking(labels, layer, activation, threshold, top, chunk, precision, relu, output, target, inputs)
     masks, pairs, probabilities, layers = [], [], [], []
-    bar = tqdm(total=len(source.all_names), desc="explain", unit="picture", disable=not progress or None, delay=2)
-    with bar:
+    with _bar(len(source.all_names), progress) as update:
         for question in questions(source, asking, batch_size):
             masks.append(question.answer(method))
             pairs.append(question.pairs_of_all())
             probabilities.append(question.probabilities)
             layers = [query.layer for query in question.queries]
-            bar.update(len(question.probabilities))
+            update(len(question.probabilities))
     p = torch.cat(probabilities)
     return Explanation(
         masks[0] if len(masks) == 1 else torch.cat(masks),  # no second copy of the largest tensor
@@ -100,6 +100,16 @@ def explain(
         source.skipped,
         signed=not relu,
     )
+
+
+@contextmanager
+def _bar(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
+    """Give what a bar of so many pictures is told; one picture has none, since making it costs as much as a map."""
+    if total == 1 or not progress:
+        yield lambda _count: None
+        return
+    with tqdm(total=total, desc="explain", unit="picture", disable=None, delay=2) as bar:
+        yield bar.update
 
 
 def label_names(outputs: int, classes: Sequence[str] | None, target: Callable | None = None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import json
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def class_names(classes: str | PathLike | Sequence[str] | Mapping | int) -> tupl
     """
     count = _index(classes)
     if count is not None and count > 0:
-        return tuple(f"class {i}" for i in range(count))
+        return _numbered(count)
     file = isinstance(classes, str | PathLike)
     found, where = (_from_file(Path(classes).expanduser()), Path(classes).name) if file else (classes, "`classes`")
     if isinstance(found, Mapping):
@@ -100,6 +101,11 @@ def _in_order(found: Mapping | list | tuple, where: str) -> object:
         )
     ordered = [name for _, name in sorted(pairs, key=lambda pair: pair[0])]
     return [name[-1] if isinstance(name, list | tuple) and name else name for name in ordered]
+
+
+@lru_cache(maxsize=16)
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"class {i}" for i in range(count))
 
 
 def _index(value: object) -> int | None:

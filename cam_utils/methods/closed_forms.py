@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cam_utils.methods import cams
 from cam_utils.methods.weighted_sums import weighted_sum
-from cam_utils.networks.capture import Capture, modules_of
+from cam_utils.networks.capture import Capture, last_of
 from cam_utils.pairs import Pairs
 
 TOLERANCE = 1e-3  # of the largest logit: float32 sums in another order differ by less, other heads by more
@@ -44,10 +44,9 @@ def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:
     The logits must be the pooled activations times the weights of the model's last linear layer.
     """
     logits, activations = (t.detach() for t in captured)
-    heads = [m for m in modules_of(model) if isinstance(m, nn.Linear)]
-    if not heads or heads[-1].in_features != activations.shape[1]:
+    head = last_of(model, nn.Linear)
+    if head is None or head.in_features != activations.shape[1]:
         return None
-    head = heads[-1]
     weights = (head.class_weights() if hasattr(head, "class_weights") else head.weight).detach()
     expected = nn.functional.linear(activations.mean((-2, -1)), weights)
     if expected.shape != logits.shape:
@@ -62,10 +61,9 @@ def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead |
     Only the scores of the explained pairs are computed: they prove the head and are its gradients' mask.
     """
     logits, activations = (t.detach() for t in captured)
-    heads = [m for m in modules_of(model) if isinstance(m, nn.Conv2d)]
-    if not heads or heads[-1].weight.shape != (logits.shape[1], activations.shape[1], 1, 1) or not len(pairs):
+    head = last_of(model, nn.Conv2d)
+    if head is None or head.weight.shape != (logits.shape[1], activations.shape[1], 1, 1) or not len(pairs):
         return None
-    head = heads[-1]
     if head.stride != (1, 1) or head.padding not in ((0, 0), "valid"):
         return None
     weights = head.weight.detach().flatten(1)[pairs.label]
@@ -82,7 +80,7 @@ def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead |
 
 def _same(expected: Tensor, signal: Tensor) -> bool:
     tolerance = max(TOLERANCE, 4 * torch.finfo(signal.dtype).eps)  # half precision has three digits, bfloat16 two
-    return torch.allclose(expected, signal, rtol=tolerance, atol=tolerance * float(signal.abs().max()))
+    return bool((expected - signal).abs().max() <= tolerance * signal.abs().max())
 
 
 def without_backward(

@@ -75,6 +75,18 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
     return list(found)
 
 
+def last_of(model: nn.Module, kind: type[nn.Module]) -> nn.Module | None:
+    """Return the last module of a kind in the order of model.modules(), without a walk through all before it.
+
+    >>> last_of(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1), nn.ReLU()), nn.Linear)
+    Linear(in_features=3, out_features=1, bias=True)
+    """
+    for child in reversed(model._modules.values()):
+        if child is not None and (found := last_of(child, kind)) is not None:
+            return found
+    return model if isinstance(model, kind) else None
+
+
 class _Kept(checkpoint.CheckpointFunction):
     """Stands in for checkpointing: activations are kept, since a graph made again knows nothing of the hooks."""
 
