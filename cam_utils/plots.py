@@ -20,6 +20,8 @@ from cam_utils.front.file_names import printable
 MAP_COLOURS = "magma"  # perceptually even, and readable in grey and by colour-blind readers
 SIGNED_COLOURS = "RdBu_r"  # red for, blue against
 MARKERS = "osD^vPX<>*"  # a second sign beside the colour of a group, for print in grey
+LETTERS = 15  # of a title, in an inch
+COLUMN = 7.1  # inches of the page's column: a wider figure is shrunk to it, and its letters with it
 
 
 def style() -> None:
@@ -76,20 +78,21 @@ def map_grid(
 
     `columns` is {method: maps [h, w] of every row}; `masked` [3, 1, 1] is the colour that a masked pixel has for
     the network; `outlines` [h, w] (bool) draws the annotated object's edge; `side` is that of a picture in inches.
+    Names that are longer than a picture's side go on in a second line.
     """
     rows, width = len(images), 1 + len(columns)
     tall = side * max((image.shape[1] / image.shape[2] for image in images), default=1)
     figure, grid = plt.subplots(rows, width, figsize=(side * width, (tall + 0.07) * rows), squeeze=False)
     for r, (image, name) in enumerate(zip(images, names, strict=True)):
         overlay(grid[r, 0], image)
-        grid[r, 0].set_ylabel(shown(name), fontsize=8, parse_math=False)
+        grid[r, 0].set_ylabel(wrapped(name, int(LETTERS * tall)), fontsize=8, parse_math=False)
         for c, (method, maps) in enumerate(columns.items(), start=1):
             if masked is None:
                 overlay(grid[r, c], image, maps[r])
             else:
                 overlay(grid[r, c], masked + (image - masked) * maps[r])
             if r == 0:
-                grid[0, c].set_title(shown(method), parse_math=False)
+                grid[0, c].set_title(wrapped(method, int(LETTERS * side)), parse_math=False)
         for axes in grid[r] if outlines is not None and outlines[r] is not None else ():
             for colour, line in (("black", 1.4), ("cyan", 0.6)):  # the dark rim shows cyan on white, also in grey
                 axes.contour(outlines[r].numpy().astype(float), levels=[0.5], colors=colour, linewidths=line)
@@ -100,15 +103,17 @@ def map_grid(
 def table_heatmap(table: pd.DataFrame, *, title: str, rule: int | None = None) -> Figure:
     """Draw a table of percentages with its numbers; `rule` draws a line above that row."""
     rows, columns = table.shape
-    figure, axes = plt.subplots(figsize=(1.6 + 0.42 * columns, 0.8 + 0.27 * rows))
+    figure, axes = plt.subplots(figsize=(min(1.6 + 0.42 * columns, COLUMN), 1.1 + 0.27 * rows))
     sns.heatmap(
-        table, ax=axes, cmap="viridis", annot=True, fmt=".0f" if columns > 14 else ".1f", annot_kws={"size": 7},
+        table, ax=axes, cmap="viridis", annot=True, fmt=".0f" if columns > 14 else ".1f", annot_kws={"size": 8},
         cbar_kws={"label": "IoU (%)"},
     )  # fmt: skip
     if rule is not None:
         axes.axhline(rule, color="white", lw=2.5)
     axes.set(title=title, xlabel="explained class", ylabel="compared with")
     axes.tick_params(axis="y", rotation=0)
+    if max(map(len, table.columns)) > 2:  # words; side by side they would run into one another
+        plt.setp(axes.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
     return figure
 
 
@@ -134,11 +139,11 @@ def threshold_curves(sweep: pd.DataFrame, marks: dict[float, str], styles: dict[
         axes.axvline(at, color="0.6", lw=0.8)
         axes.text(at, axes.get_ylim()[0], f" {name}", fontsize=8, va="bottom")
     axes.set(xlabel="threshold T (fraction of the map's maximum)", ylabel="mIoU (%)")
-    axes.legend(fontsize=8, loc="upper right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return figure
 
 
-def signed_row(maps: Sequence[Tensor], titles: Sequence[str], *, side: float = 1.9) -> Figure:
+def signed_row(maps: Sequence[Tensor], titles: Sequence[str], *, side: float = COLUMN / 4) -> Figure:
     """Draw signed maps [h, w] side by side on one scale: red for, blue against."""
     top = max(float(each.abs().max()) for each in maps)
     figure, axes = plt.subplots(1, len(maps), figsize=(side * len(maps), side + 0.3), squeeze=False)
@@ -151,16 +156,26 @@ def signed_row(maps: Sequence[Tensor], titles: Sequence[str], *, side: float = 1
 
 def picture_row(images: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     """Draw images [3, h, w] side by side under their titles."""
-    figure, axes = plt.subplots(1, len(images), figsize=(1.3 * len(images), 1.55), squeeze=False)
+    side = min(1.3, COLUMN / len(images))
+    figure, axes = plt.subplots(1, len(images), figsize=(side * len(images), side + 0.25), squeeze=False)
     for one, image, title in zip(axes[0], images, titles, strict=True):
         overlay(one, image)
-        one.set_title("\n".join(textwrap.wrap(shown(title), 18)), parse_math=False)
+        one.set_title(wrapped(title, 18), parse_math=False)
     return figure
 
 
 def shown(text: str) -> str:
     """Return names of files and classes as they can be drawn, line by line."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return a text as it can be drawn, in lines of at most `width` letters that end at a space or a hyphen.
+
+    >>> wrapped("D-MinMax-Grad-CAM", 15).splitlines()
+    ['D-MinMax-Grad-', 'CAM']
+    """
+    return "\n".join(part for line in shown(text).split("\n") for part in textwrap.wrap(line, width) or [""])
 
 
 def outline(batch: Batch, image: int, label: int) -> Tensor | None:
@@ -185,14 +200,17 @@ def kernels_served(served: dict[str, Sequence[int]]) -> Figure:
 
 def weight_correlations(weights: dict[str, Tensor], classes: Sequence[str]) -> Figure:
     """Draw, for every head, how the labels' weights [L, K] correlate."""
-    figure, grid = plt.subplots(1, len(weights), figsize=(3.6 * len(weights), 3.0), squeeze=False)
+    figure, grid = plt.subplots(1, len(weights), figsize=(3.5 * len(weights), 3.2), squeeze=False)
     for axes, (name, values) in zip(grid[0], weights.items(), strict=True):
         found = np.corrcoef(values.numpy()).round(1) + 0.0
+        texts = np.char.replace(found.astype(str), "0.", ".") if len(classes) <= 12 else None
         sns.heatmap(
             pd.DataFrame(found, classes, classes), ax=axes, vmin=-1, vmax=1, center=0, cmap="vlag", square=True,
-            annot=len(classes) <= 12, fmt=".1f", annot_kws={"size": 6}, cbar_kws={"shrink": 0.7},
+            annot=texts, fmt="", annot_kws={"size": 8}, cbar=False,
         )  # fmt: skip
         axes.set_title(f"{name} head")
+        axes.tick_params(axis="y", rotation=0)
+    figure.colorbar(axes.collections[0], ax=list(grid[0]), shrink=0.7)
     return figure
 
 
@@ -243,43 +261,7 @@ def curve_panels(
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
     handles = [known[method] for method in every]
-    figure.legend(handles, every, loc="outside lower center", ncols=min(len(every), 6), fontsize=7)
-    return figure
-
-
-# In grey, too, each is lighter than the one before; a failure has a bold number, an open case a question mark.
-VERDICT_COLOURS = {"fails": "#e07f5c", "passes": "#a9dcc3", "undecided": "0.93"}
-
-
-def verdict_cells(verdicts: pd.DataFrame, numbers: pd.DataFrame, *, label: str) -> Figure:
-    """Draw a table of verdicts, keys of VERDICT_COLOURS ("" for none), as coloured cells with their numbers.
-
-    Rows are methods; the columns (group, check) have two levels, with a gap between groups. label: the numbers.
-    """
-    rows, columns = verdicts.shape
-    groups = list(dict.fromkeys(verdicts.columns.get_level_values(0)))
-    at = [i + 0.25 * groups.index(group) for i, (group, _) in enumerate(verdicts.columns)]
-    figure, axes = plt.subplots(figsize=(2.6 + 0.72 * columns, 1.3 + 0.24 * rows))
-    for x, column in zip(at, verdicts, strict=True):
-        for y, (verdict, number) in enumerate(zip(verdicts[column], numbers[column], strict=True)):
-            if verdict:
-                axes.add_patch(plt.Rectangle((x, y), 0.96, 0.94, color=VERDICT_COLOURS[verdict], lw=0))
-            if verdict and not np.isnan(number):
-                text = f"{round(number, 2) + 0.0:.2f}{'?' * (verdict == 'undecided')}"
-                weight = "bold" if verdict == "fails" else "normal"
-                axes.text(x + 0.48, y + 0.49, text, ha="center", va="center", fontsize=7.5, weight=weight)
-    for group in groups:
-        inside = [x for x, (each, _) in zip(at, verdicts.columns, strict=True) if each == group]
-        axes.text((inside[0] + inside[-1] + 1) / 2, -1.9, group, ha="center", fontsize=8.5, weight="bold")
-    axes.set(xlim=(0, at[-1] + 1), ylim=(rows, 0))
-    axes.set_yticks(np.arange(rows) + 0.5, verdicts.index, fontsize=8)
-    axes.set_xticks(np.array(at) + 0.48, [check.replace(" ", "\n", 1) for _, check in verdicts.columns], fontsize=8)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    sns.despine(ax=axes, left=True, bottom=True)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in VERDICT_COLOURS.values()]
-    place = {"loc": "outside lower center", "ncols": 3, "fontsize": 8}
-    figure.legend(handles, VERDICT_COLOURS, **place, title=label, title_fontsize=8)
+    figure.legend(handles, every, loc="outside lower center", ncols=min(len(every), 6), fontsize=8)
     return figure
 
 
