@@ -19,7 +19,7 @@ from cam_utils.evaluation import facts, results
 from cam_utils.runs import Run
 
 CHAPTER = "photographs"
-LEAST_IMAGES = 10  # with pairs of a class, or it is left out of the means over such pairs
+LEAST_IMAGES = 10  # with pairs of a class and a value, or it is left out of the means over such pairs
 ALL, SEVERAL = "all images", "images of several labels"
 FORMS, COMPARED = minmax.FOCUSED, minmax.COMPARED
 EFFECTS = (
@@ -109,6 +109,7 @@ def setting(run: Run, table: pd.DataFrame, images: str = ALL, *, only: str = "")
     """Return the setting of one head and rate's rows; classes of few images are left out for all seeds alike."""
     (head, rate), dataset = _of(table), table["scenes"].iloc[0]
     table = results.with_enough(table.assign(predicted=table["in_predicted"]), LEAST_IMAGES)
+    table = results.with_values(table, [name for name in TRUTH if name in table], LEAST_IMAGES)
     tuned = ["fine-tuned"] if run.parameters.get("finetune") else []
     scenes = ", ".join([dataset, f"rate {rate:g}", *tuned, *([] if images == ALL else [images])])
     seeds = tuple(int(seed) for seed in sorted(table["seed"].unique()))

@@ -85,6 +85,27 @@ def with_enough(table: pd.DataFrame, least_images: int) -> pd.DataFrame:
     return table.assign(**counting)
 
 
+def with_values(
+    table: pd.DataFrame, metrics: Sequence[str], least_images: int, *, pairs: str = "annotated"
+) -> pd.DataFrame:
+    """Return the table with a metric undefined (NaN) for a class that has a value of it in too few images.
+
+    A class may have many images and a value in a few: energy on other objects needs one of another class beside it.
+    Counted are "annotated" or "predicted" pairs of all methods together.
+
+    >>> rows = pd.DataFrame({"image_index": [0, 1, 2], "label": [0, 0, 1], "m": [1.0, 2.0, 3.0]})
+    >>> with_values(rows.assign(in_annotated=True), ["m"], 2)["m"].tolist()
+    [1.0, 2.0, nan]
+    """
+    if least_images <= 0 or not len(table):
+        return table
+    own, enough = table[table[f"in_{pairs}"]], {}
+    for name in metrics:
+        images = own[own[name].notna()].groupby("label")["image_index"].nunique()
+        enough[name] = table[name].where(table["label"].isin(images.index[images >= least_images]))
+    return table.assign(**enough)
+
+
 def covered_classes(table: pd.DataFrame, least_images: int, *, pairs: str = "predicted") -> list[str]:
     """Return the names of the classes that `least_images` leaves in the means, in alphabetical order."""
     counting = with_enough(table, least_images)
@@ -112,7 +133,8 @@ def resample(
     harmonic: F1- and F1+ "per-class", then averaged (official code), or "of-means" of the reported columns.
     singles: images with one label count as 0 in the metrics of others ("zero", official code) or not ("skip").
     multi_only: keep only pairs of images with at least two labels.
-    least_images: leave out the classes whose pairs are of fewer images (:func:`with_enough`).
+    least_images: leave out the classes whose pairs are of fewer images (:func:`with_enough`), and of a metric those
+    that have a value in fewer (:func:`with_values`).
 
     Raises ValueError for an unknown option, a table without such pairs, or one where no class has enough images.
     """
@@ -122,6 +144,10 @@ def resample(
     check_known("singles", singles, ("zero", "skip"))
     every = table[table["set_size"] >= (2 if multi_only else 1)] if len(table) else table
     rows = every[with_enough(every, least_images)[f"in_{pairs}"]] if len(every) else every
+    if singles == "zero":
+        alone = rows["set_size"] == 1
+        rows = rows.assign(**{name: rows[name].mask(alone, 0.0) for name in metrics if name in OF_OTHERS})
+    rows = with_values(rows, metrics, least_images, pairs=pairs)
     if not len(rows):
         own = every[every[f"in_{pairs}"]] if len(every) else every
         if len(own):
@@ -139,8 +165,6 @@ def resample(
         by_class, counts = {}, {}
         for metric in metrics:
             values = part[metric].to_numpy(float)
-            if metric in OF_OTHERS and singles == "zero":
-                values = np.where(part["set_size"] == 1, 0.0, values)
             known = ~np.isnan(values)
             total, number = (
                 class_sums(drawn, image[known], label[known], each, len(classes))

@@ -123,6 +123,18 @@ def test_controls_stand_beside_the_claims(tmp_path):
     assert truth.loc["MinMax has higher energy in mask than CAM", "value"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_class_with_a_value_in_few_images_says_nothing_of_that_metric(tmp_path):
+    """Label 1 has other objects beside it in twelve images, and an energy on them in nine: label 0 alone counts."""
+    table = pairs()
+    one, ours = table["label"] == 1, table["method"] == "minmax-cam"
+    table.loc[one & ours, ["energy_in_others", "energy_in_mask"]] += 0.3
+    table.loc[one & (table["image_index"] >= 9), "energy_in_others"] = np.nan
+    truth = of(claims.judge([study(tmp_path / "a", table)]), "C5''")["value"]
+    lead = 100 * (VALUES["minmax-cam"] - VALUES["cam"])
+    assert truth["MinMax has lower energy in others than CAM"] == pytest.approx(lead, abs=0.1)
+    assert truth["MinMax has higher energy in mask than CAM"] == pytest.approx(lead + 15, abs=0.1)
+
+
 def test_identities_and_run_time(tmp_path):
     identity = {"two_label_images": 12, "overlap": 0.0, "deviation": {"Grad-CAM": 1e-6}}
     measured = {

@@ -103,6 +103,27 @@ def test_classes_with_few_images_are_left_out():
         results.aggregate(both.assign(in_predicted=False), least_images=3)
 
 
+def test_a_class_with_few_values_is_left_out_of_that_metric_alone():
+    """By hand: both classes have three images, but class 1 has a value of energy in one of them."""
+    rows = pd.DataFrame(
+        {"image_index": [0, 1, 2, 3, 4, 5], "label": [0, 0, 0, 1, 1, 1], "set_size": [2, 2, 1, 1, 1, 2]}
+    )
+    rows = rows.assign(method="cam", in_predicted=True, in_annotated=True, is_annotated=True)
+    rows = rows.assign(
+        energy_in_others=[0.1, 0.3, np.nan, np.nan, np.nan, 0.9], energy_in_mask=[0.2] * 3 + [0.6] * 3
+    )
+    rows = rows.assign(average_drop_others=rows["energy_in_others"])
+    metrics = ("energy_in_others", "energy_in_mask", "average_drop_others")
+    for pairs in ("annotated", "predicted"):
+        for least, expected in ((1, [0.55, 0.4, 0.4 / 3 / 2 + 0.15]), (2, [0.2, 0.4, 0.4 / 3 / 2 + 0.15])):
+            found = results.resample(rows, pairs=pairs, metrics=metrics, least_images=least, resamples=0)
+            # Of drops of others, images of one label count as zeros: every class has three values.
+            assert [found["cam", name][0][0] for name in metrics] == pytest.approx(expected)
+    apart = results.resample(rows, metrics=metrics, least_images=2, singles="skip", resamples=0)
+    assert apart["cam", "average_drop_others"][0][0] == pytest.approx(0.2)
+    assert apart["cam", "average_drop_others"][1] == {"n_pairs": 2, "n_images": 2, "n_classes": 1}
+
+
 def test_pairs_are_told_apart_by_their_keys():
     rows = pd.DataFrame({"image_index": 0, "label": 0, "set_size": 1, "seed": [0, 0, 1, 1], "m": [np.nan, 1, 2, 3]})
     assert results.paired(rows, ["m"])["m"].isna().all()
