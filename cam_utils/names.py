@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from types import ModuleType
 
+MOST_PIXELS = 16384  # of a square's side: a float image of 3 GB, and no network's input is larger
 MANY = 60  # a sentence lists so many names at most: ImageNet has 1,000 classes
 
 
@@ -38,6 +39,19 @@ def check_count(what: str, value: object, unit: str = "", least: int = 1) -> int
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"expected {what} as a whole number{unit}, {least} or more, got {value!r}")
     return value
+
+
+def check_size(size: object) -> int:
+    """Return `size`, a square's side in pixels, if it is a whole number up to MOST_PIXELS; else raise ValueError.
+
+    >>> check_size(10**6)
+    Traceback (most recent call last):
+        ...
+    ValueError: expected size as a whole number of pixels, 1 to 16384, got 1000000
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST_PIXELS:
+        raise ValueError(f"expected size as a whole number of pixels, 1 to {MOST_PIXELS}, got {size!r}")
+    return size
 
 
 def check_share(what: str, value: object) -> float:

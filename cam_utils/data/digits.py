@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cam_utils.data.folder import check_size
 from cam_utils.data.glyphs import masters, pools, render, scramble
 from cam_utils.data.sample import Sample, digest, multi_hot
 from cam_utils.data.scenes import PLACES, Scene, choose_digits, paint
 from cam_utils.data.sizing import RESIZES
-from cam_utils.names import check_count, check_known
+from cam_utils.names import check_count, check_known, check_size
 
 CLASSES = tuple("0123456789")
 COUNT = {"train": 5000, "val": 500}

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from cam_utils.data.reading import read_bytes, read_pixels, shown
 from cam_utils.data.sample import Sample, digest, multi_hot
 from cam_utils.data.sizing import RESIZES, fit, fit_image
-from cam_utils.names import check_count, check_known
+from cam_utils.names import check_known, check_size
 
 LONGEST = 100  # how long an image may be for its width to be cropped: the resized one has as many times `size`
 MOST_BYTES = 2 << 30  # of the masks of one image; COCO's own need 50 MB at most
@@ -139,11 +139,6 @@ class Pictures(Dataset):
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def check_size(size: int) -> int:
-    """Return `size` if it is a positive whole number of pixels; raises ValueError otherwise."""
-    return check_count("size", size, " of pixels")
 
 
 def check_masks(count: int, height: int, width: int, image: Path) -> None:

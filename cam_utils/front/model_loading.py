@@ -15,7 +15,7 @@ from cam_utils.front import model_sources
 from cam_utils.front.labels import class_names
 from cam_utils.front.model_files import from_file, split_name
 from cam_utils.front.model_inputs import Loaded, changed, described, unwrapped
-from cam_utils.names import check_count
+from cam_utils.names import check_count, check_size
 from cam_utils.networks.checkpoints import fill
 
 TAKES_LONG = "takes many forwards per channel and label: it runs only if it is named in `methods`"
@@ -60,9 +60,11 @@ def load_model(
     (0.449,)
     """
     names = None if classes is None else class_names(classes)
-    for what, value in (("outputs", outputs), ("size", size), ("channels", channels)):
+    for what, value in (("outputs", outputs), ("channels", channels)):
         if value is not None:
             check_count(what, value)
+    if size is not None:
+        check_size(size)
     if names is not None and outputs not in (None, len(names)):
         raise ValueError(f"{len(names)} classes are named, but outputs is {outputs}")
     if weights is not None and not isinstance(weights, str | PathLike | Mapping):

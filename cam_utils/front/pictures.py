@@ -18,7 +18,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_dtype
 from cam_utils.data.sizing import fit_image, letterbox
 from cam_utils.front.file_names import distinct, printable, stems
 from cam_utils.front.picture_files import SIDEWAYS, SUFFIXES, opened
-from cam_utils.names import check_count
+from cam_utils.names import check_size
 
 JPEG_SIDE = 65_500  # pixels: larger pictures cannot be stored
 BAND = 1 << 19  # pixels that are turned, converted and made smaller at once, of a picture of any size
@@ -81,7 +81,7 @@ def letterboxed(image, size: int, channels: int = 3) -> Tensor:
     It is made smaller before it becomes a tensor: a large photograph needs the memory of its file's pixels, once.
     Raises as :func:`upright`.
     """
-    check_count("size", size, " of pixels")
+    check_size(size)
     return fit_image(smaller(image, lambda height, width: letterbox(height, width, size)[2:], channels), size)
 
 

@@ -15,7 +15,7 @@ from cam_utils.front.model_loading import load_model
 from cam_utils.front.pictures import letterboxed, pictures_in
 from cam_utils.methods.query import Query, full, rectified
 from cam_utils.methods.registry import METHODS, SIGNED, Method, resolved
-from cam_utils.names import check_count, check_share
+from cam_utils.names import check_count, check_share, check_size
 from cam_utils.networks.answers import Answers, NotLogits
 from cam_utils.networks.capture import Capture, capture_layers, evaluation_mode
 from cam_utils.networks.layers import check_layers, default_layer, named_layer
@@ -89,7 +89,7 @@ class Source:
 
     def __init__(self, loaded: Loaded, given: object, size: int | None = None, limit: int | None = None) -> None:
         self.loaded, self.given = loaded, given
-        self.size = loaded.size if size is None else check_count("size", size, " of pixels")
+        self.size = loaded.size if size is None else check_size(size)
         self.pictures, self.names, self.stems, self.skipped = [], [], [], {}
         self.is_folder = False
         if isinstance(given, Tensor):

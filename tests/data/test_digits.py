@@ -222,7 +222,7 @@ def test_single_digits_for_pretraining():
         ({"objects": (1.5, -0.5)}, "expected objects as 1 to 10 probabilities that sum to 1"),
         ({"distractors": (3, 1)}, r"expected distractors as \(fewest, most\), got \[3, 1\]"),
         ({"size": 20}, "expected size of digits from 48 to 427 pixels, got 20"),
-        ({"size": 96.5}, "expected size as a whole number of pixels, 1 or more, got 96.5"),
+        ({"size": 96.5}, "expected size as a whole number of pixels, 1 to 16384, got 96.5"),
         ({"size": 48, "objects": (0, 0, 0, 1.0), "n": 9}, "digits found no place in a scene of 48 pixels"),
     ],
 )

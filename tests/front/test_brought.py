@@ -41,8 +41,9 @@ def test_arrays_of_bytes_are_pictures_and_other_numbers_are_not():
         ValueError, match="expected a network of 1 or 3 channels for a photograph, got 4: pass a ten"
     ):
         letterboxed(PIXELS, 16, channels=4)
-    with pytest.raises(ValueError, match="expected size as a whole number of pixels, 1 or more, got 0"):
-        letterboxed(PIXELS, 0)
+    for size in (0, 10**6, True, 2.0):
+        with pytest.raises(ValueError, match=f"expected size as a whole number of pixels, 1 to 16384, got {size}"):
+            letterboxed(PIXELS, size)
     for other in (torch.zeros(3, 4, 4), 7, None, b"a.jpg", [PIXELS]):
         with pytest.raises(ValueError, match=r"expected a tensor \(B,3,h,w\), PIL images, arrays or paths, got"):
             upright(other)

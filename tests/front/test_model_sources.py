@@ -124,7 +124,7 @@ def test_what_the_reader_knows_of_the_input_goes_first():
     assert load_model(small(), mean=np.float32(0.5)).mean == load_model(small(), mean=torch.tensor(0.5)).mean
     assert load_model(small(), std=torch.tensor([1.0, 2.0, 4.0])).std == (1.0, 2.0, 4.0)
     cases = [
-        ({"size": 0}, "expected size as a whole number, 1 or more, got 0"),
+        ({"size": 0}, "expected size as a whole number of pixels, 1 to 16384, got 0"),
         ({"channels": 2.0}, "expected channels as a whole number, 1 or more, got 2.0"),
         ({"mean": (0.5, 0.5)}, r"expected mean as 3 numbers, one per channel, or as one, got \(0.5, 0.5\)"),
         ({"mean": "0.5"}, "expected mean as 3 numbers"),
