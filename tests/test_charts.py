@@ -1,11 +1,14 @@
 """Figures of evidence: intervals, other people's numbers, verdicts that are told apart without colour."""
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from cam_utils import charts
+from cam_utils.plots import COLUMN
+from tests.test_plots import lightness
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,7 @@ def test_groups_differ_by_marker_and_by_colour_and_panels_wrap():
     assert len(figure.axes) == 3
     bars = figure.axes[0].containers
     assert len({bar[0].get_marker() for bar in bars}) == len({bar[0].get_color() for bar in bars}) == 9
+    assert charts.forest(found, list("xyz"), height=2.2).get_figheight() == 2.2
 
 
 def test_the_lowest_and_the_highest_seed_are_marked():
@@ -59,6 +63,25 @@ def test_verdicts_stand_in_their_cells_and_differ_without_colour():
     looks = {(line.get_marker(), line.get_fillstyle()) for line in axes.lines}
     assert len(looks) == len(kinds)
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first claim stands on top"
+
+
+def test_verdicts_have_their_colour_their_number_and_a_lightness_of_their_own():
+    columns = pd.MultiIndex.from_tuples([("scenes", "all random"), ("photographs", "all random")])
+    verdicts = pd.DataFrame([["fails", ""], ["passes", "undecided"]], ["edges", "cam"], columns)
+    numbers = pd.DataFrame([[0.98, np.nan], [-0.001, 0.15]], ["edges", "cam"], columns)
+    axes = charts.verdict_cells(verdicts, numbers, label="excess").axes[0]
+    drawn = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in axes.patches]
+    assert drawn == [matplotlib.colors.to_hex(charts.VERDICT_COLOURS[v]) for v in ("fails", "passes", "undecided")]
+    assert [t.get_text() for t in axes.texts] == ["0.98", "0.00", "0.15?", "scenes", "photographs"]
+    steps = lightness(np.array([matplotlib.colors.to_rgb(c) for c in charts.VERDICT_COLOURS.values()]))
+    assert (np.diff(steps) > 0.1).all()
+
+
+def test_letters_of_a_wide_table_of_verdicts_are_read_on_a_page():
+    figure = charts.verdict_dots(pd.DataFrame([["holds"] * 30], ["C1"], [f"run {i}" for i in range(30)]))
+    shrunk = COLUMN / figure.get_figwidth()
+    letters = [*figure.axes[0].get_xticklabels(), *figure.axes[0].get_yticklabels(), *figure.legends[0].texts]
+    assert shrunk < 1 and min(text.get_fontsize() for text in letters) * shrunk >= 8 - 1e-9
 
 
 def test_a_cell_has_its_number_and_the_colour_of_its_rank():

@@ -1,5 +1,7 @@
 """Figures that are read without colour: markers, a scale of rising lightness, outlines with a rim."""
 
+from itertools import pairwise
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,6 +51,30 @@ def test_signed_maps_share_one_scale_around_zero():
     assert {axes.images[0].get_clim() for axes in figure.axes} == {(-4.0, 4.0)}
 
 
+def test_a_figure_is_no_wider_than_the_column_of_the_page():
+    picture, values = torch.zeros(3, 4, 4), torch.tensor([[1.0, -4.0]])
+    many = pd.DataFrame(np.eye(20), range(20), [str(i) for i in range(20)])
+    for figure in (
+        plots.picture_row([picture] * 7, list("abcdefg")),
+        plots.signed_row([values] * 4, list("abcd")),
+        plots.table_heatmap(many, title=""),
+    ):
+        assert figure.get_figwidth() == pytest.approx(plots.COLUMN)
+
+
+def test_words_below_a_table_are_turned_and_digits_are_not():
+    for names, turned in ((["building", "grass"], 40), (["0", "1"], 0)):
+        axes = plots.table_heatmap(pd.DataFrame(np.eye(2), names, names), title="").axes[0]
+        assert [label.get_rotation() for label in axes.get_xticklabels()] == [turned] * 2
+
+
+def test_the_legend_of_curves_stands_below_them():
+    sweep = pd.DataFrame({"method": "a", "threshold": [0.1, 0.9], "value": [0.1, 0.3]})
+    figure = plots.threshold_curves(sweep, {}, {"a": "C0-"})
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0
+
+
 def test_bars_count_the_kernels_by_the_labels_that_they_serve():
     figure = plots.kernels_served({"linear": [2, 0, 2], "other": [1, 1, 1]})
     assert [[bar.get_height() for bar in axes.patches] for axes in figure.axes] == [[1, 0, 2], [0, 3, 0]]
@@ -59,6 +85,11 @@ def test_correlations_of_labels_are_those_of_their_weights():
     figure = plots.weight_correlations({"linear": weights}, ["a", "b", "c"])
     drawn = figure.axes[0].collections[0].get_array().reshape(3, 3)
     assert drawn[0, 1] == 1.0 and drawn[0, 2] == pytest.approx(np.corrcoef(weights)[0, 2].round(1))
+    assert [text.get_text() for text in figure.axes[0].texts[:3]] == [
+        "1.0",
+        "1.0",
+        f"{drawn[0, 2]:.1f}".replace("0.", "."),
+    ]
 
 
 def test_an_outline_has_a_dark_rim_below_the_light_line():
@@ -91,16 +122,15 @@ def test_panels_stand_in_lines_and_what_is_grey_has_no_colour():
     assert grey.get_color() == "0.45" != own.get_color()
 
 
-def test_verdicts_have_their_colour_their_number_and_a_lightness_of_their_own():
-    columns = pd.MultiIndex.from_tuples([("scenes", "all random"), ("photographs", "all random")])
-    verdicts = pd.DataFrame([["fails", ""], ["passes", "undecided"]], ["edges", "cam"], columns)
-    numbers = pd.DataFrame([[0.98, np.nan], [-0.001, 0.15]], ["edges", "cam"], columns)
-    axes = plots.verdict_cells(verdicts, numbers, label="excess").axes[0]
-    drawn = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in axes.patches]
-    assert drawn == [matplotlib.colors.to_hex(plots.VERDICT_COLOURS[v]) for v in ("fails", "passes", "undecided")]
-    assert [t.get_text() for t in axes.texts] == ["0.98", "0.00", "0.15?", "scenes", "photographs"]
-    steps = lightness(np.array([matplotlib.colors.to_rgb(c) for c in plots.VERDICT_COLOURS.values()]))
-    assert (np.diff(steps) > 0.1).all()
+def test_long_names_go_on_in_a_second_line_and_do_not_meet():
+    names = ["Representative-class CAM", "D-MinMax-Grad-CAM", "guided backpropagation"]
+    rows, maps = [torch.zeros(3, 8, 8)] * 3, [torch.zeros(8, 8)] * 3
+    figure = plots.map_grid(rows, names, dict.fromkeys(names, maps), side=1.0)
+    figure.canvas.draw()
+    across = [axes.title.get_window_extent() for axes in figure.axes[1:4]]
+    down = [axes.yaxis.label.get_window_extent() for axes in figure.axes[::4]]
+    assert all(a.x1 < b.x0 for a, b in pairwise(across))
+    assert all(a.y0 > b.y1 for a, b in pairwise(down))
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
