@@ -33,6 +33,8 @@ METHODS = {
     "squared-gradient": "squared gradient",
     "integrated-gradients": "integrated gradients",
     "guided-backprop": "guided backpropagation",
+    "gaussian": "Gaussian",
+    "sobel": "edge detector (Sobel)",
     "layers x minmax": "layers x MinMax",
     "score x minmax": "scores x MinMax",
     "representatives x minmax": "representatives x MinMax",
