@@ -38,10 +38,10 @@ from cam_utils.methods import (
     scorecam,
 )
 from cam_utils.methods.query import Query, ask
-from cam_utils.names import check_known
 from cam_utils.networks import models
 from cam_utils.pairs import pairs_of
 from workflow.studies import photograph_cells as cells
+from workflow.studies.option_kinds import folder, whole
 
 DATASET, NETWORK = "voc2012", "efficientnet_lite0"
 FIT = cells.Fit("linear", 1.0, 0)
@@ -145,13 +145,12 @@ def several(dataset: Dataset, count: int) -> View:
 def main() -> None:
     """Measure, and write the table with its record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/")
-    parser.add_argument("--images", type=int, default=100, help="of several labels")
-    parser.add_argument("--methods", nargs="+", default=[*affordable(), *OF_FORWARDS])
+    parser.add_argument("--data", required=True, type=folder, help="folder that holds VOCdevkit/")
+    parser.add_argument("--images", type=whole(), default=100, help="of several labels")
+    names = [*affordable(), *OF_FORWARDS]
+    parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD")
     parser.add_argument("--out", type=Path, default=files.DATA / "results")
     options = parser.parse_args()
-    for name in options.methods:
-        check_known("method", name, [*affordable(), *OF_FORWARDS])
     started, origin = time.time(), runs.provenance()
     torch.set_num_threads(1)
     images = several(cells.loader(DATASET, options.data)("test"), options.images)

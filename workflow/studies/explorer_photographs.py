@@ -36,6 +36,7 @@ from cam_utils.methods.smoothing import READINGS
 from cam_utils.networks import models, weight_files
 from cam_utils.networks.models import Classifier, Pretrained
 from workflow.studies import photograph_cells as cells
+from workflow.studies.option_kinds import whole
 
 BACKBONE, SIZE = "efficientnet_lite0", 224
 STUDY = files.DATA / "results" / "runs" / f"photographs-voc2012-{BACKBONE}"
@@ -195,7 +196,7 @@ def tiles(view: View, masks: Tensor) -> Image.Image:
 def main() -> None:
     """Explain all views, and write what the explorer shows of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoothed", type=int, default=1, help="views under the readings of SS-CAM")
+    parser.add_argument("--smoothed", type=whole(0), default=1, help="views under the readings of SS-CAM")
     parser.add_argument("--readings", nargs="+", default=list(readings()), choices=list(readings()))
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()

@@ -29,6 +29,7 @@ from cam_utils.methods.query import Query
 from cam_utils.networks import models
 from workflow.studies import photograph_cells as cells
 from workflow.studies.comparison_photographs import DATASET, FIT, HEADS, NETWORK, PACKAGE, several
+from workflow.studies.option_kinds import folder, whole
 
 NAME = "fewer_forwards"
 OPTIONS = ("channels", "clusters")
@@ -120,8 +121,8 @@ def curves(table: pd.DataFrame) -> Iterator[tuple[str, str, int, float, pd.DataF
 def main() -> None:
     """Measure, and write the table with its record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/")
-    parser.add_argument("--images", type=int, default=100, help="of several labels")
+    parser.add_argument("--data", required=True, type=folder, help="folder that holds VOCdevkit/")
+    parser.add_argument("--images", type=whole(), default=100, help="of several labels")
     parser.add_argument("--out", type=Path, default=files.DATA / "results")
     options = parser.parse_args()
     started, origin = time.time(), runs.provenance()

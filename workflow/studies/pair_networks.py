@@ -25,6 +25,7 @@ from cam_utils.networks import models
 from workflow.studies import pair_network_facts as facts
 from workflow.studies import pair_network_maps as maps
 from workflow.studies import pair_network_training as training
+from workflow.studies.option_kinds import folder, whole
 
 TARGET = files.DATA / "results" / "repcam_pair_networks.csv"
 COMMAND = "python -m workflow.studies.pair_networks --data DATA --threads 1"
@@ -76,9 +77,9 @@ def classes_of(measures: list[tuple[dict, pd.DataFrame]]) -> list[dict]:
 def main() -> None:
     """Train and judge what is missing, write the tables and print the rows at T = 0.15."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/")
-    parser.add_argument("--threads", type=int, help="of the processor (default: torch's own number)")
-    parser.add_argument("--limit", type=int, help="images of each split, to try it out")
+    parser.add_argument("--data", required=True, type=folder, help="folder that holds VOCdevkit/")
+    parser.add_argument("--threads", type=whole(), help="of the processor (default: torch's own number)")
+    parser.add_argument("--limit", type=whole(), help="images of each split, to try it out")
     parser.add_argument("--train-only", action="store_true", help="leave the maps to a later call")
     parser.add_argument("--out", type=Path, default=TARGET, help="the table's file; the record gets its name")
     options = parser.parse_args()

@@ -28,6 +28,7 @@ from cam_utils import files, runs
 from cam_utils.networks.features import pooled_features
 from workflow.studies import photograph_cells as cells
 from workflow.studies import photograph_facts as facts
+from workflow.studies.option_kinds import folder, positive, whole
 
 CHAPTER = "photographs"
 DATASETS = ("voc2012", "msrc")
@@ -122,12 +123,12 @@ def record_of(folder: Path) -> dict | None:
 def cells_parser(description: str) -> argparse.ArgumentParser:
     """Return the parser of a study whose cells are a data set and a network: which ones, from where, to where."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/ and msrc/")
+    parser.add_argument("--data", required=True, type=folder, help="folder that holds VOCdevkit/ and msrc/")
     parser.add_argument("--squeezenet", default="imagenet", help="state dict of SqueezeNet 1.0, or imagenet")
     parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
-    parser.add_argument("--limit", type=int, help="images of each split, to try it out")
-    parser.add_argument("--threads", type=int, help="of the processor (default: torch's own number)")
+    parser.add_argument("--limit", type=whole(), help="images of each split, to try it out")
+    parser.add_argument("--threads", type=whole(), help="of the processor (default: torch's own number)")
     parser.add_argument("--out", type=Path, default=files.DATA / "results" / "runs")
     return parser
 
@@ -143,8 +144,8 @@ def chosen_cells(options: argparse.Namespace) -> tuple[list[tuple[str, str]], di
 def main() -> None:
     """Run the cells that the command line names, then Score-CAM on them."""
     parser = cells_parser(__doc__)
-    parser.add_argument("--rates", nargs="+", type=float, default=RATES)
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds, from 0 on")
+    parser.add_argument("--rates", nargs="+", type=positive, default=RATES)
+    parser.add_argument("--seeds", type=whole(), default=len(SEEDS), help="how many seeds, from 0 on")
     parser.add_argument("--fine-tune", action="store_true", help="the backbone, too: seed 0, no Score-CAM")
     parser.add_argument("--no-score-cam", action="store_true", help="leave Score-CAM to a later call")
     options = parser.parse_args()

@@ -24,6 +24,7 @@ from cam_utils.networks import models
 from cam_utils.representative import sources
 from cam_utils.representative.fusion import Recipe
 from workflow.studies import representative_cells as cells
+from workflow.studies.option_kinds import whole
 from workflow.studies.photograph_cells import save_table
 from workflow.studies.photographs import cells_parser, chosen_cells, record_of
 
@@ -178,7 +179,7 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Run the cells that the command line names."""
     parser = cells_parser(__doc__)
-    parser.add_argument("--least", type=int, help="fewest training images of a class (voc2012: 30, msrc: 20)")
+    parser.add_argument("--least", type=whole(), help="fewest training images of a class (voc2012: 30, msrc: 20)")
     options = parser.parse_args()
     chosen, weights = chosen_cells(options)
     how = {"limit": options.limit, "least": options.least}

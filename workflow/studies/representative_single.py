@@ -25,6 +25,7 @@ from cam_utils.networks.features import pooled_features
 from cam_utils.representative import pair_heads, sources
 from cam_utils.representative.fusion import Recipe
 from workflow.studies import representative_cells as cells
+from workflow.studies.option_kinds import folder
 
 NETWORK, LEAST = "efficientnet_lite0", 30
 TARGET = files.DATA / "results" / "repcam_single_label.csv"
@@ -82,7 +83,7 @@ def study(root: Path, *, limit: int | None = None, progress: bool = True) -> tup
 def main() -> None:
     """Fit both, print the differences and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/")
+    parser.add_argument("--data", required=True, type=folder, help="folder that holds VOCdevkit/")
     started, origin = time.time(), runs.provenance()
     found, told = study(parser.parse_args().data)
     runs.save(TARGET, found, float_format="%.4f")

@@ -32,6 +32,7 @@ from cam_utils.methods.scorecam import score_cam
 from cam_utils.networks import models, weight_files
 from cam_utils.networks.capture import capture
 from cam_utils.pairs import Pairs
+from workflow.studies.option_kinds import folder, whole
 
 NETWORK = "efficientnet_lite0"
 STEPS = 8  # of integrated gradients, and noisy images of SmoothGrad
@@ -144,8 +145,8 @@ def keeper(folder: Path) -> Kept:
 def main() -> None:
     """Make the maps, compare them, and write the table with its record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, help="folder that holds imagenet/")
-    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--root", required=True, type=folder, help="folder that holds imagenet/")
+    parser.add_argument("--images", type=whole(), default=24)
     parser.add_argument("--score-cam", action="store_true", help="Score-CAM, too: most of the time")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -36,7 +36,7 @@ from cam_utils.methods.controls import mean_activation
 from cam_utils.methods.shared_draws import SharedDraws
 from cam_utils.methods.smoothing import reading
 from cam_utils.networks import models
-from workflow.studies import taken_up
+from workflow.studies import option_kinds, taken_up
 from workflow.studies.smoothed_curves import curves
 
 PLAIN = "plain mean"  # what SS-CAM's printed map is by the chapter's derivation
@@ -99,17 +99,20 @@ def curves_of(model, images: Dataset, count: int, seed: int, rows: pd.DataFrame)
 def main() -> None:
     """Measure what is asked for, and write the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, help="folder that holds imagenet/")
+    count = option_kinds.whole(0)
+    parser.add_argument("--root", required=True, type=option_kinds.folder, help="folder that holds imagenet/")
     parser.add_argument("--network", default="squeezenet1_0", choices=tuple(models.PRETRAINED))
     parser.add_argument("--weights", default="imagenet", help="state dict, or imagenet: of a package or a download")
-    parser.add_argument("--mosaics", type=int, default=MOSAICS, help="mosaics under the readings of SS-CAM")
-    parser.add_argument("--images", type=int, default=60, help="images under the readings of SS-CAM")
-    parser.add_argument("--score-cam", type=int, default=500, help="images under Score-CAM")
-    parser.add_argument("--curves", type=int, default=20, help="images of the curves")
-    parser.add_argument("--limit", type=int, help="images in all, to try it out")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mosaics", type=count, default=MOSAICS, help="mosaics under the readings of SS-CAM")
+    parser.add_argument("--images", type=count, default=60, help="images under the readings of SS-CAM")
+    parser.add_argument("--score-cam", type=count, default=500, help="images under Score-CAM")
+    parser.add_argument("--curves", type=count, default=20, help="images of the curves")
+    parser.add_argument("--limit", type=option_kinds.whole(), help="images in all, to try it out")
+    parser.add_argument("--seed", type=count, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, help="of the processor (default: torch's own number)")
+    parser.add_argument(
+        "--threads", type=option_kinds.whole(), help="of the processor (default: torch's own number)"
+    )
     parser.add_argument("--out", type=Path, default=files.DATA / "results" / "runs")
     options = parser.parse_args()
     if options.threads:
