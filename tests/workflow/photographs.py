@@ -44,6 +44,9 @@ def write(root: Path, name: str = "photographs-msrc-squeezenet1_0", text: str | 
     for score in ("f1_weighted", "f1_macro", "f2_weighted"):
         heads[score] = [0.5 + 0.1 * seed for _, _, seed in product(HEADS, RATES, SEEDS)]
     heads.to_csv(folder / "heads.csv", index=False)
+    if changed.get("finetune"):  # of the 30 epochs the last 12
+        stages = pd.DataFrame(list(product(fits, [1] * 18 + [2] * 12)), columns=["fit", "stage"])
+        stages.to_csv(folder / "history.csv", index=False)
     pd.DataFrame({"class": classes, "train": [20, 20, 2], "test": [12, 11, 1]}).to_csv(
         folder / "classes.csv", index=False
     )

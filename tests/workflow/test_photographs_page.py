@@ -57,6 +57,12 @@ DAMAGES = {
     "no weights": (lambda f: (f / "heads.pt").unlink(), "heads.pt: run"),
     "no facts": (lambda f: (f / "facts.json").unlink(), "facts.json: run"),
     "no pairs": (lambda f: (f / "pairs.parquet").unlink(), "pairs.parquet: run"),
+    "no history": (
+        lambda f: (f / "run.json").write_text(
+            (f / "run.json").read_text().replace('"limit": null', '"finetune": true')
+        ),
+        "history.csv: run photographs-.* has no history.csv",
+    ),
     "cut weights": (lambda f: (f / "heads.pt").write_bytes(b"PK"), "heads.pt: expected weights"),
     "a cut table": (lambda f: (f / "pairs.parquet").write_bytes(b"PAR1"), "pairs.parquet: "),
     "a cut Score-CAM": (lambda f: (f / "score_cam.parquet").write_bytes(b"PAR1"), "score_cam.parquet: "),
@@ -119,9 +125,13 @@ def test_the_page_says_what_the_numbers_are(run):
 
 def test_a_run_of_one_seed_has_a_page_without_ranges(tmp_path, monkeypatch):
     monkeypatch.setattr(photographs, "SEEDS", (0,))
-    photographs.write(tmp_path, "photographs-voc2012-x", dataset="voc2012", finetune=True)
+    folder = photographs.write(tmp_path, "photographs-voc2012-x", dataset="voc2012", finetune=True)
+    (folder / "score_cam.parquet").unlink()
     (run,) = read_runs(tmp_path)
     text = plain(photographs_page.page(run))
+    assert "Each head was trained once, with one seed." in text
+    assert not re.search("(mean|range) over the seeds|[0-9] to [0-9]", text.split("How the heads")[1], re.I)
+    assert "Score-CAM was only timed here: it has no means." in text and "Score-CAM 9 18.00" in text
     assert "at the rates 0.1, 1 with the seed 0." in text
     assert "with the 95% interval over images (one seed):" in text
     assert "a cat, a dog, a horse" in plain(photographs_summary.summary_part(ROOT, [run]))
@@ -133,6 +143,8 @@ def test_other_data_sets_have_other_limits_and_tuned_networks_are_named(tmp_path
     text = plain(photographs_page.page(run))
     assert "sample of 162 images centred on animals" in text and "a cat, a dog, a horse, a cow or a sheep" in text
     assert "the upper layers of the network, fine-tuned," in text and "MSRC" not in text
+    assert "epochs, network frozen epochs, fine-tuned" in text
+    assert "linear 0.1 2 18 (18 to 18) 12 (12 to 12) 0.5 " in text, "of 30 epochs"
     assert run_pages.short_name(run) == "voc2012, squeezenet1_0, fine-tuned"
     ledger = claims.judge([])
     first = results_first.first_part(ROOT, [run], ledger)
@@ -193,6 +205,8 @@ def test_halves_of_the_objects_are_compared_with_their_difference(run):
     text = "\n".join(photograph_reasons.reasons_part([run]))
     assert "No two halves can be told apart." in text
     assert '+31.0 <span class="n">[+31.0, +31.0]</span>' in text
+    column = re.search(r"The column \*(.+?)\* is what that property makes", text)[1]
+    assert f"{column}</th>" in text, "the sentence names a column of the table"
 
 
 def test_without_a_run_the_page_says_so_in_one_sentence():

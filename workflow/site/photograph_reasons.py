@@ -15,6 +15,7 @@ from workflow.site.run_pages import short_name
 
 METRICS = ("energy_in_mask", "energy_in_others")
 METHOD, OTHER = tables.CONTRASTS[0]
+APART = "second - first"  # the column of how the two halves differ
 
 
 def reasons_part(runs: Sequence[Run]) -> list[str]:
@@ -30,8 +31,8 @@ def reasons_part(runs: Sequence[Run]) -> list[str]:
     return [
         "## Where they differ",
         f"{tables.contrast(METHOD, OTHER)} in points among the labels of images with several labels, cut in halves "
-        "at the median of what the object is like; the mean over labels, with 95% intervals over images. The last "
-        "column is what that property makes of the difference.",
+        "at the median of what the object is like; the mean over labels, with 95% intervals over images. The "
+        f"column *{APART}* is what that property makes of the difference.",
         "\n".join(f"- {sentence}" for sentence in findings(every)),
         html_parts.raw(html_parts.frame(body, "Differences by what the object is like")),
     ]
@@ -82,7 +83,7 @@ def _shown(run: Run, rows: pd.DataFrame) -> list[dict[str, object]]:
             "metric": tables.title(metric),
             "what": f"{what}: {lower} or {upper} (cut at {100 * own['cut'].iloc[0]:.1f}%)",
         }
-        for half, name in (("lower", "first half"), ("upper", "second half"), ("upper - lower", "second - first")):
+        for half, name in (("lower", "first half"), ("upper", "second half"), ("upper - lower", APART)):
             values = (100 * halves.loc[half, column] for column in ("value", "low", "high"))
             line[name] = bootstrap.text(*values, sign=True)
         shown.append(line | {"labels": f"{own['n_pairs'].max()}", "images": f"{own['n_images'].max()}"})

@@ -31,6 +31,7 @@ COLUMNS = {
     "objects.parquet": ("image_index", "label", "labels"),
     "pairs.parquet": ("image_index", "label", "set_size", "method", "in_predicted", *FIT, *SCORE_METRICS),
 }
+TUNED = {"history.csv": ("fit", "stage")}  # of a fine-tuned network: one row for each epoch of both stages
 TABLES = {"linear": "minmax_table2", "kernel-usage": "minmax_table3"}  # head -> the paper's table of such networks
 NAMES = {"linear": "Baseline", "kernel-usage": "Reg."}  # of the heads in its table of F-scores
 SPLITS = {"msrc": "test"}  # the part that is evaluated; "val" of the others
@@ -46,7 +47,7 @@ def check(run: Run, reading: Callable) -> None:
     with reading("run.json"):
         fields(run.record, RECORD)
         fields(run.parameters, {"dataset": str, "architecture": str, "rates": list, "seeds": list})
-    check_tables(run, COLUMNS, reading)
+    check_tables(run, COLUMNS | (TUNED if run.parameters.get("finetune") else {}), reading)
     with reading("score_cam.parquet"):
         run.table("score_cam")  # none until Score-CAM has been run
     with reading("heads.csv"):
@@ -115,13 +116,20 @@ def averages(run: Run) -> pd.DataFrame:
 
 
 def heads(run: Run) -> pd.DataFrame:
-    """Return heads.csv with the columns head, rate and seed. Raises ValueError for a head that no pair has."""
+    """Return heads.csv with the columns head, rate and seed. Raises ValueError for a head that no pair has.
+
+    Of a fine-tuned network `epochs` is split in two: `frozen`, those of the first stage, and `tuned`, the others.
+    """
     table = pd.read_csv(run.folder / "heads.csv")
     fits = pd.read_parquet(run.folder / "pairs.parquet", columns=FIT).drop_duplicates()
     known = {f"{head}-{rate:g}-s{seed}": (head, rate, seed) for head, rate, seed in fits.itertuples(index=False)}
     if unknown := sorted(set(table["fit"]) ^ set(known)):
         raise ValueError(f"expected the heads of pairs.parquet, differs in: {', '.join(unknown)}")
     table[FIT] = pd.DataFrame([known[fit] for fit in table["fit"]], index=table.index)
+    if run.parameters.get("finetune"):
+        first = pd.read_csv(there(run, "history.csv")).query("stage == 1")["fit"].value_counts()
+        frozen = table["fit"].map(first).fillna(0).astype(int)
+        table = table.assign(frozen=frozen, tuned=table["epochs"] - frozen).drop(columns="epochs")
     return table
 
 
@@ -218,7 +226,7 @@ def _averages(folder: Path, mark: tuple) -> pd.DataFrame:
     ):
         # A class counts for all seeds of a head and rate, or for none.
         enough = [
-            results.with_enough(own, LEAST_IMAGES)
+            results.with_values(results.with_enough(own, LEAST_IMAGES), (*pixels, EMPTY), LEAST_IMAGES)
             for each in tables
             if len(each)
             for _, own in each.groupby(["head", "rate"], sort=False, observed=True)

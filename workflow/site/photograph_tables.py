@@ -14,6 +14,8 @@ LEGEND = (
 )
 HEADS = {
     "epochs": ("epochs", "{:.0f}"),
+    "frozen": ("epochs, network frozen", "{:.0f}"),
+    "tuned": ("epochs, fine-tuned", "{:.0f}"),
     "weight_norm": ("norm of the weights", "{:.3g}"),
     "logit_std": ("spread of the logits", "{:.3g}"),
     "f1_weighted": ("weighted F1 (%)", "{:.1f}"),
@@ -107,6 +109,8 @@ def heads(table: pd.DataFrame) -> list[dict[str, object]]:
     for (head, rate), rows in table.groupby(["head", "rate"], sort=False, observed=True):
         line: dict[str, object] = {"head": head, "rate": f"{rate:g}", "seeds": f"{len(rows)}"}
         for column, (name, form) in HEADS.items():
+            if column not in rows:
+                continue
             values = rows[column] * (100 if "%" in name else 1)
             ends = "" if len(rows) == 1 else f" ({form.format(values.min())} to {form.format(values.max())})"
             line[name] = form.format(values.mean()) + ends

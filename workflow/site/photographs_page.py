@@ -30,7 +30,8 @@ LIMITS = {
 
 def page(run: Run, folder: Path | None = None) -> str:
     """Return the run's page as MyST, and draw its figure into `folder`, where the page will lie, if given."""
-    effects = numbers.effects(run)
+    effects, heads = numbers.effects(run), numbers.heads(run)
+    several = heads["seed"].nunique() > 1
     parts = [
         f"# Photographs: {escape.myst(short_name(run))}",
         about(run),
@@ -41,22 +42,23 @@ def page(run: Run, folder: Path | None = None) -> str:
         weak(run),
         figure(run, effects, folder),
         "## How the heads came out",
-        "Mean over the seeds (least to most). Equal rates are no equal speeds: the spread of the logits over the "
-        "evaluated images says how far a head has come. F-scores are those of p > 0.5.",
-        _table(tables.heads(numbers.heads(run)), "Heads"),
+        ("Mean over the seeds (least to most)." if several else "Each head was trained once, with one seed.")
+        + " Equal rates are no equal speeds: the spread of the logits over the evaluated images says how far a "
+        "head has come. F-scores are those of p > 0.5.",
+        _table(tables.heads(heads), "Heads"),
         *_facts(run),
         "## All differences",
-        "Difference of the means in points, with its 95% interval over images, and the range over the seeds in "
-        f"parentheses. A class counts if {numbers.LEAST_IMAGES} images or more have such labels of it: "
+        "Difference of the means in points, with its 95% interval over images"
+        + (", and the range over the seeds in parentheses" if several else "")
+        + f". A class counts if {numbers.LEAST_IMAGES} images or more have such labels of it: "
         "predicted ones for the scores, annotated ones for energy, IoU and pointing, which compare the maps that "
         f"both methods leave with a value. {tables.LEGEND}",
         html_parts.raw(html_parts.filters(_choices(effects))),
         _table(tables.differences(effects), "All differences"),
         "## All means",
-        "In percent, over the same classes, mean over the seeds. An empty map, zero everywhere, has no energy and "
-        "points nowhere: each method's own mean leaves it out, so that two means are not always of the same "
-        "labels, as the differences above are."
-        + (" Score-CAM has one seed." if len(run.table("score_cam")) else " Score-CAM has not been run here."),
+        f"In percent, over the same classes{', mean over the seeds' * several}. An empty map, zero everywhere, has "
+        "no energy and points nowhere: each method's own mean leaves it out, so that two means are not always of "
+        f"the same labels, as the differences above are.{score_cam(run, several)}",
         _table(tables.means(numbers.averages(run)), "All means"),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -118,6 +120,14 @@ def empty(run: Run) -> str:
         f"**Empty maps.** Of the annotated labels' maps, these shares are zero everywhere: {escape.prose(shares)}. "
         "They have no energy and point nowhere, and are left out there; in IoU and in the scores they count."
     )
+
+
+def score_cam(run: Run, several: bool) -> str:
+    """Return in a sentence what the table of means lacks of Score-CAM, beside `several` seeds or one."""
+    if len(run.table("score_cam")):
+        return " Score-CAM has one seed." if several else ""
+    timed = "score-cam" in numbers.seconds(run)
+    return " Score-CAM was only timed here: it has no means." if timed else " Score-CAM has not been run here."
 
 
 def weak(run: Run) -> str:
