@@ -7,6 +7,22 @@ import yaml
 from workflow.site import escape
 
 KEY = "cam_book"
+ADDRESS = "repository-code"  # the field of CITATION.cff
+NOTE = (
+    "This copy of the book does not know where it is published. One setting says it, `repository` in `_config.yml` "
+    '(see "Other forms of the book"): then the citation, its BibTeX and the file below have the address. Until '
+    "then add where you found the book."
+)
+
+
+def addressed(text: str, repository: str) -> str:
+    """Return the text of a CITATION.cff with the repository's address, if there is one and the text has none.
+
+    >>> addressed("title: A\\n", "https://github.com/o/n")
+    'title: A\\nrepository-code: https://github.com/o/n\\n'
+    """
+    known = not repository or yaml.safe_load(text).get(ADDRESS)
+    return text if known else f"{text}{ADDRESS}: {repository}\n"
 
 
 def citation_part(path: Path) -> str:
@@ -20,7 +36,7 @@ def citation_part(path: Path) -> str:
     authors = [
         author.get("name") or f"{author['family-names']}, {author['given-names']}" for author in facts["authors"]
     ]
-    year, address = str(facts.get("date-released", ""))[:4], facts.get("repository-code", "")
+    year, address = str(facts.get("date-released", ""))[:4], facts.get(ADDRESS, "")
     words = [
         f"{escape.myst('; '.join(authors))}{f' ({escape.myst(year)})' if year else ''}",
         f"*{escape.myst(facts['title'])}*",
@@ -37,4 +53,5 @@ def citation_part(path: Path) -> str:
     entry = "".join(f"  {name:<7} = {{{value}}},\n" for name, value in fields.items() if value)
     cited = ". ".join([*words, *([escape.myst_address(address)] if address else [])])
     shown = escape.code(f"@software{{{KEY},\n{entry}}}", "bibtex")
-    return f"{escape.myst(facts.get('message', ''))}\n\n> {cited}.\n\n{shown}\n"
+    parts = [escape.myst(facts.get("message", "")), f"> {cited}.", shown]
+    return "\n\n".join([*parts, *([] if address else [escape.fenced("{note}", NOTE, ":")])]) + "\n"

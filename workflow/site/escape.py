@@ -79,14 +79,15 @@ def myst(value: object) -> str:
 
 
 def myst_address(address: str) -> str:
-    """Return an address of the web as a link of MyST; what is none, a script say, as text.
+    """Return an address of the web as a link of MyST, shown whole; what is none, a script say, as text.
 
-    >>> myst_address("https://example.org/a b"), myst_address("javascript:x()")
-    ('<https://example.org/a%20b>', '[javascript:x()]{.value}')
+    >>> print(myst_address("https://example.org/a b"), myst_address("javascript:x()"))
+    [`https://example.org/a%20b`](<https://example.org/a%20b>) [javascript:x()]{.value}
     """
     if not re.match(r"https?://", address):
         return myst(address)
-    return f"<{quote(plain(address), safe=':/?#[]@!$&()*+,;=%~')}>"
+    link = quote(plain(address), safe=":/?#[]@!$&()*+,;=%~")
+    return f"[`{link}`](<{link}>)"  # as code: the theme would cut the text of a bare one that leads to GitHub
 
 
 def fenced(head: str, content: str, mark: str = "`") -> str:

@@ -14,7 +14,7 @@ from cam_utils import claims
 from cam_utils.runs import Run
 from workflow.site import explorer, landing, photograph_runs, photographs_page, study_runs
 from workflow.site.chapter_pages import add_command, with_buttons
-from workflow.site.citation_page import citation_part
+from workflow.site.citation_page import addressed, citation_part
 from workflow.site.claims_details import details_part
 from workflow.site.claims_page import claims_part
 from workflow.site.contents import pages_of
@@ -100,6 +100,12 @@ def _claims(book: Staged) -> str:
     return claims_part(book.ledger, book.runs)
 
 
+def _citation(book: Staged) -> str:
+    file, settings = book.source / "CITATION.cff", _read(book.source / "_config.yml")
+    file.write_text(addressed(file.read_text(), (settings.get("repository") or {}).get("url", "")))
+    return citation_part(file)
+
+
 def _tests_of(chapter: str) -> Callable[[Staged], str]:
     return lambda book: details_part(chapter, book.ledger, book.runs)
 
@@ -125,7 +131,7 @@ GENERATED: dict[str, Sequence[Callable[[Staged], str]]] = {
     ),
     "book/claims": (_claims,),
     **{f"book/claims_{chapter}": (_tests_of(chapter),) for chapter in claims.SETTINGS},
-    "book/citation": (lambda book: citation_part(book.source / "CITATION.cff"),),
+    "book/citation": (_citation,),
     "book/speed": (lambda book: speed_part(book.source, book.runs),),
     "book/faults": (lambda book: faults_part(book.source),),
     "book/networks": (lambda book: networks_part(book.source),),
