@@ -119,7 +119,7 @@ def test_tables_and_figures_are_numbered_apart_and_referred_to_as_what_they_are(
 def test_every_chapter_shows_the_command_that_repeats_it(site):
     for path in build.chapters():
         page = (site / "notebooks" / f"{path.stem}.html").read_text()
-        block = re.search(r"Run this yourself.*?<pre>(.*?)</pre>", page, re.S)[1]
+        block = re.search(r"(?:What we found|In short).*Run this yourself.*?<pre>(.*?)</pre>", page, re.S)[1]
         shown = html.unescape(re.sub("<.*?>", "", block)).replace("\\\n", " ").split()
         assert shown[:3] == [".venv/bin/python", "-m", "workflow.run_notebook"]
         assert len(shown) == 5 and ROOT / shown[3] == path and shown[4].endswith(f"{path.stem}.ipynb")

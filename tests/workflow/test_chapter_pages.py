@@ -39,7 +39,7 @@ def test_no_name_or_value_is_read_by_the_shell():
     ]
 
 
-def test_the_command_stands_below_the_title_and_names_parameters_only_where_there_are_some():
+def test_the_command_ends_the_opening_and_names_parameters_only_where_there_are_some():
     with_some, without = page("# A", "## B"), page("# A", tags=())
     for each in (with_some, without):
         chapter_pages.add_command(each, "x")
@@ -47,6 +47,11 @@ def test_the_command_stands_below_the_title_and_names_parameters_only_where_ther
         assert "git clone" not in each.cells[0].source
     assert "-p NAME VALUE" in with_some.cells[0].source and with_some.cells[1].source == "## B"
     assert "-p NAME VALUE" not in without.cells[0].source
+    whole = page("# A", "(sec-found)=\n```{admonition} What we found\n```", "What it teaches.", "(sec-b)=\n## B")
+    chapter_pages.add_command(whole, "x")
+    title, found, teaches, section, _ = (cell.source for cell in whole.cells)
+    assert teaches.startswith("What it teaches.\n\n:::{admonition} Run this yourself"), "after the findings"
+    assert title == "# A" and found.endswith("found\n```") and section == "(sec-b)=\n## B"
     with pytest.raises(ValueError, match="expected chapter x to begin with a title"):
         chapter_pages.add_command(page("text"), "x")
 

@@ -3,12 +3,14 @@
 import re
 import shlex
 from collections.abc import Mapping
+from itertools import takewhile
 
 import nbformat
 
 from workflow.site import escape
 
 HOSTS = ("https://github.com/", "https://gitlab.com/")
+SECTION = re.compile(r"(?:\([^)\s]+\)=\s+)?## ")  # the start of a cell that opens a section, with its label
 ADDRESS = re.compile(rf"(?:{'|'.join(map(re.escape, HOSTS))})[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -27,13 +29,17 @@ def command(chapter: str, run: str, given: Mapping[str, str] | None = None) -> s
 
 
 def add_command(page: nbformat.NotebookNode, chapter: str, repository: str = "") -> None:
-    """Append to the cell with the page's title how to run the chapter; changes the page in place.
+    """Append to the page's opening, after what was found, how to run the chapter; changes the page in place.
 
-    Raises ValueError for a page whose first cell of text has no title.
+    The opening is the text above the first code and the first section. Raises ValueError for a page whose first
+    cell of text has no title.
     """
-    title = next((cell for cell in page.cells if cell.cell_type == "markdown"), None)
-    if title is None or not title.source.startswith("# "):
+    first = next((number for number, cell in enumerate(page.cells) if cell.cell_type == "markdown"), None)
+    if first is None or not page.cells[first].source.startswith("# "):
         raise ValueError(f"expected chapter {chapter} to begin with a title (# ...)")
+    *_, last = takewhile(
+        lambda cell: cell.cell_type == "markdown" and not SECTION.match(cell.source), page.cells[first:]
+    )
     lines = [
         ":class: tip",
         "In a copy of the repository, after `make book`, this command repeats the page:",
@@ -49,7 +55,7 @@ def add_command(page: nbformat.NotebookNode, chapter: str, repository: str = "")
             "",
             escape.fenced("", f"!git clone --quiet {repository} book\n%cd book\n%pip install --quiet -e ."),
         ]
-    title.source += "\n\n" + escape.fenced("{admonition} Run this yourself", "\n".join(lines), ":")
+    last.source += "\n\n" + escape.fenced("{admonition} Run this yourself", "\n".join(lines), ":")
 
 
 def on_colab(repository: str) -> bool:
