@@ -54,6 +54,7 @@ def test_chapters_show_the_badges_of_the_page_of_claims_and_lead_to_its_lines(si
             line = board.find(id=name).find_parent("tr")
             cells = {cell["data-label"]: cell.find(class_="diff") for cell in line.find_all("td")[1:]}
             assert address == "../book/claims.html" and shown.a["title"] in line.td.get_text()
+            assert shown.a["aria-label"] == f"{shown.a.get_text()}: {shown.a['title']}"
             for told in shown.find_all(class_="of-kind"):
                 badge = told.find(class_="diff")
                 kind = told.get_text().removesuffix(badge.get_text()).strip()
