@@ -8,7 +8,10 @@ import nbformat
 
 from cam_utils.parameters import CHAPTERS
 from tests.conftest import ROOT
+from workflow.batch import grid
 from workflow.site import rerun_page
+
+PAGE = (ROOT / "book" / "rerun.md").read_text()
 
 
 def test_every_parameter_is_listed_with_the_default_of_its_notebook():
@@ -31,3 +34,23 @@ def test_costs_are_the_stored_ones(tmp_path):
     assert rerun_page.costs_part(tmp_path).startswith("No default run")
     (tmp_path / "chapter_memory.csv").write_text("chapter,peak_mb\nss_cam,1234\n")
     assert "| {doc}`../notebooks/ss_cam` | not measured | 1.2 GB |" in rerun_page.costs_part(tmp_path)
+
+
+def test_every_parameter_that_a_command_of_the_page_sets_is_accepted():
+    commands = [block for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) if " -p " in block]
+    assert len(commands) >= 4
+    for block in commands:
+        known = CHAPTERS[re.search(r"notebooks/(\w+)\.ipynb", block)[1]]
+        for name, value in re.findall(r"-p (\S+) (\S+)", block):
+            known[name].check(name, known[name].read(value))
+    known = CHAPTERS["minmax_cam"]  # which the sentences are on that name these
+    for name, value in re.findall(r"`-p (architecture|head|limit) (\S+?)`", PAGE):
+        known[name].check(name, known[name].read(value))
+
+
+def test_the_grid_of_the_page_is_two_trainings_and_a_run(tmp_path):
+    (text,) = re.findall(r"```yaml\n# voc2007.yaml\n(.*?)```", PAGE, re.S)
+    file = tmp_path / "voc2007.yaml"
+    file.write_text(text)
+    plan = grid.read(file)
+    assert len(plan.trainings) == 2 and len(plan.jobs) == 1
