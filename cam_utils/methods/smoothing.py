@@ -22,7 +22,7 @@ NOISE = ("input", "mask", "mask-grey", "activation")
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Which reading of SS-CAM is run; the defaults are those of Algorithm 1 (deviations page, section SS-CAM).
+    """Which reading of SS-CAM is run; the defaults are those of Algorithm 1 (book page "Deviations from SS-CAM").
 
     Attributes:
         draws: N, noisy copies per mask. sigma: their standard deviation, in steps of `unit` of the images' own

@@ -1,4 +1,4 @@
-"""What the page of deviations says of measured choices: sentences of data/results/minmax_ablations.csv alone."""
+"""What the page of deviations says of MinMax-CAM's measured choices: of data/results/minmax_ablations.csv alone."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from cam_utils.evaluation.results import PAPER_METHODS, PAPER_NAMES
 from workflow import ROOT
 
 TABLE = files.DATA / "results" / "minmax_ablations.csv"
-PAGE = ROOT / "book" / "deviations.md"
+PAGE = ROOT / "book" / "deviations_minmax_cam.md"
 OURS, BASELINE, LEAD = "ours", "cam", "average_drop_others"
 ROW = re.compile(r"\{#(dev-[a-z0-9-]+)\}")
 DATASETS = {"voc2012": "photographs", "digits": "digits"}

@@ -3,17 +3,16 @@
     python -m workflow.studies.ablations --data DATA
 
 DATA holds the VOC 2012 sample (VOCdevkit/VOC2012). Writes data/results/minmax_ablations.csv after every choice and
-minmax_ablations.json, then the sentences of book/deviations.md. What is in the table is not measured again
-without --again. A row is of the difference between a method and CAM on images of several annotated labels ("ours"
-and under the alternative), or of what the alternative changes ("<alternative> minus ours"): fractions, the mean
-over classes and seeds with its paired 95% interval over images.
+minmax_ablations.json, then the sentences of book/deviations_minmax_cam.md. What is in the table is not measured
+again without --again. A row is of the difference between a method and CAM on images of several annotated labels
+("ours" and under the alternative), or of what the alternative changes ("<alternative> minus ours"): fractions, the
+mean over classes and seeds with its paired 95% interval over images.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from workflow.studies import ablation_page
 from workflow.studies.ablation_choices import CHOICES, Choice
 from workflow.studies.ablation_page import BASELINE, OURS, TABLE
 from workflow.studies.ablation_parts import NETWORK, SEEDS, Digits, Photographs
+from workflow.studies.option_kinds import folder, whole
 
 METRICS = ("average_drop", "average_drop_others", "average_retention_others", "energy_in_others")
 OTHER = "other"
@@ -84,9 +84,10 @@ def measured(choice: Choice, bench: Photographs | Digits, seeds: Sequence[int], 
 def main() -> None:
     """Measure what is not in the table, one choice after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, help="folder that holds VOCdevkit/")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many heads of the stored study")
-    parser.add_argument("--only", nargs="+", help="ids of deviations (default: all)")
+    parser.add_argument("--data", required=True, type=folder, help="folder that holds VOCdevkit/")
+    parser.add_argument("--seeds", type=whole(), default=len(SEEDS), help="how many heads of the stored study")
+    ids = sorted({choice.row for choice in CHOICES})
+    parser.add_argument("--only", nargs="+", choices=ids, metavar="ID", help="deviations (default: all)")
     parser.add_argument("--again", action="store_true", help="measure what is in the table, too")
     options = parser.parse_args()
     table = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=COLUMNS)
