@@ -71,7 +71,7 @@ def forest(
 
 def flow(steps: dict[str, str]) -> Figure:
     """Draw the steps of a method, {name: what it gives}, as boxes from left to right with arrows between them."""
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.8))
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.68))
     box = {"boxstyle": "round,pad=0.5", "fc": "0.95", "ec": "0.4"}
     arrow = {"arrowstyle": "-|>", "color": "0.3"}
     for at, (name, gives) in enumerate(steps.items()):
