@@ -131,27 +131,32 @@ def text(row: dict) -> str:
 
 
 def verdicts(rows: list[dict], held: list[dict]) -> list[str]:
-    """Return a line for every promise: kept or not, and the worst that was measured."""
+    """Return a line for every promise: kept or not, in how many rows, and the worst that was measured."""
     lines = []
     for group, promises in CONTRACT.items():
         for name, bound in promises.items():
             limit = name == "limit"
+            worst_first = max if limit else min
             values = [
-                found[0]
+                (worst_first(found), row)
                 for row in rows
                 if row["group"] == group and (limit or row["labels"] == 3)
-                for key, found in row["ratios"].items()
-                if key.endswith("/ limit" if limit else f"{name} / ours")
-            ]
+                and (found := [value[0] for key, value in row["ratios"].items()
+                               if key.endswith("/ limit" if limit else f"{name} / ours")])
+            ]  # fmt: skip
             if values:
-                worst = max(values) if limit else min(values)
-                kept = worst <= bound if limit else worst >= bound
+                kept = [value <= bound if limit else value >= bound for value, _ in values]
+                worst, row = worst_first(values, key=lambda each: each[0])
                 what = f"ours / limit at most {bound}" if limit else f"{name} / ours at least {bound}"
-                lines.append(f"{group:11} {what:38} worst {worst:5.2f}  {'kept' if kept else 'NOT KEPT'}")
+                where = f"{row['network']}, images {row['batch']}, labels {row['labels']}"
+                told = f"{'kept' if all(kept) else 'NOT KEPT':8} in {sum(kept)} of {len(kept)} rows"
+                lines.append(f"{group:11} {what:38} {told}; worst {worst:.2f} ({where})")
     for row in held:
         if row["network"] == "resnet50" and row["group"] in SCORE_FAMILY:
             kept = "kept" if row["MiB"] <= EXTRA_MIB else "NOT KEPT"
-            lines.append(f"{row['group']:11} extra memory at most {EXTRA_MIB} MiB: {row['MiB']:.0f}  {kept}")
+            lines.append(
+                f"{row['group']:11} {f'extra memory at most {EXTRA_MIB} MiB':38} {kept:8} {row['MiB']:.0f} MiB"
+            )
     return lines
 
 

@@ -31,7 +31,11 @@ PROMISED = (
     "Bounds over the limit are meant for every row; bounds on other libraries are judged on the rows with three "
     "labels, and with one label the lead is smaller. *Worst* is the worst of the rows' medians. A promise that is "
     "not kept is missed by the median of at least one row; {{numref}}`tab-speed-{name}` shows which, and how "
-    "rounds scatter."
+    "rounds scatter.\n\n"
+    "Two reasons make the CAM family's misses. What surrounds its forward pass costs the same for every network "
+    "and image, so that it weighs most where one image of a small network is explained. And in a vision "
+    "transformer a whole block stands between the map and the logits: every label takes a way back through it, "
+    "which no formula shortens."
 )
 RATIOS = (
     "Ours over the limit (the worst of the methods of the CAM family), and other libraries over ours (Grad-CAM in "
