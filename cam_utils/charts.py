@@ -166,7 +166,7 @@ def pairwise(panels: dict[str, pd.DataFrame], *, columns: int = 2) -> Figure:
     the rows' numbers. See :func:`cam_utils.evaluation.ranking.better`.
     """
     lines, count = -(-len(panels) // columns), max(len(table) for table in panels.values())
-    size = (3.6 * columns, lines * (0.5 + 0.13 * count) + 0.3)
+    size = (3.6 * columns, lines * (0.5 + 0.12 * count) + 0.3)
     figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False)
     for spare in grid.flat[len(panels) :]:
         spare.remove()

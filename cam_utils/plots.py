@@ -20,7 +20,7 @@ from cam_utils.front.file_names import printable
 MAP_COLOURS = "magma"  # perceptually even, and readable in grey and by colour-blind readers
 SIGNED_COLOURS = "RdBu_r"  # red for, blue against
 MARKERS = "osD^vPX<>*"  # a second sign beside the colour of a group, for print in grey
-LETTERS = 15  # of a title, in an inch
+LETTERS = 12  # of a title, in an inch
 COLUMN = 7.1  # inches of the page's column: a wider figure is shrunk to it, and its letters with it
 
 
@@ -170,12 +170,13 @@ def shown(text: str) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Return a text as it can be drawn, in lines of at most `width` letters that end at a space or a hyphen.
+    """Return a text as it can be drawn, in lines of about `width` letters: they end at a space or a hyphen.
 
     >>> wrapped("D-MinMax-Grad-CAM", 15).splitlines()
     ['D-MinMax-Grad-', 'CAM']
     """
-    return "\n".join(part for line in shown(text).split("\n") for part in textwrap.wrap(line, width) or [""])
+    lines = (textwrap.wrap(line, width, break_long_words=False) or [""] for line in shown(text).split("\n"))
+    return "\n".join(part for line in lines for part in line)
 
 
 def outline(batch: Batch, image: int, label: int) -> Tensor | None:

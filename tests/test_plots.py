@@ -123,12 +123,12 @@ def test_panels_stand_in_lines_and_what_is_grey_has_no_colour():
 
 
 def test_long_names_go_on_in_a_second_line_and_do_not_meet():
-    names = ["Representative-class CAM", "D-MinMax-Grad-CAM", "guided backpropagation"]
-    rows, maps = [torch.zeros(3, 8, 8)] * 3, [torch.zeros(8, 8)] * 3
+    names = ["Representative-class CAM", "MinMax-Grad-CAM", "D-MinMax-Grad-CAM", "guided backpropagation"]
+    rows, maps = [torch.zeros(3, 8, 8)] * 4, [torch.zeros(8, 8)] * 4
     figure = plots.map_grid(rows, names, dict.fromkeys(names, maps), side=1.0)
     figure.canvas.draw()
-    across = [axes.title.get_window_extent() for axes in figure.axes[1:4]]
-    down = [axes.yaxis.label.get_window_extent() for axes in figure.axes[::4]]
+    across = [axes.title.get_window_extent() for axes in figure.axes[1:5]]
+    down = [axes.yaxis.label.get_window_extent() for axes in figure.axes[::5]]
     assert all(a.x1 < b.x0 for a, b in pairwise(across))
     assert all(a.y0 > b.y1 for a, b in pairwise(down))
 
