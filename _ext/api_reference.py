@@ -19,6 +19,7 @@ from api_text import constructor, parameters, plain, signature
 from sphinx import addnodes
 
 PLACE = re.compile(r"^% modules: (.+)$", re.M)
+LINES = re.compile(r'(<span class="sig-paren">.</span>\s*)<dl>')
 LONGEST = 72  # characters of a value that is shown as the source has it
 NO_ADDRESS = ""
 
@@ -44,7 +45,13 @@ def modules_of(line: str) -> list[str]:
 def fill(app, docname: str, source: list[str]) -> None:
     """Put the sections of its modules in the place of a page's line."""
     address = repository(Path(app.srcdir))
-    source[0] = PLACE.sub(lambda line: "\n".join(section(m, address) for m in modules_of(line[1])), source[0])
+    source[0] = PLACE.sub(lambda line: sections(modules_of(line[1]), address), source[0])
+
+
+def sections(found: list[str], address: str = NO_ADDRESS) -> str:
+    """Return the sections of modules in MyST; the names of all are folded but those of the first that has any."""
+    opened = next((module for module in found if documented(module)), None)
+    return "\n".join(section(module, address, fold=module != opened) for module in found)
 
 
 def repository(folder: Path) -> str:
@@ -56,23 +63,37 @@ def repository(folder: Path) -> str:
     return settings["url"] + tree + settings.get("branch", "main")
 
 
-def section(module: str, address: str = NO_ADDRESS) -> str:
-    """Return the section of a module in MyST: its file, docstring and names; of an empty one only the anchor."""
-    names, source = documented(module), modules()[module]
-    lines = [f".. automodule:: {module}", ""]
+def section(module: str, address: str = NO_ADDRESS, *, fold: bool = False) -> str:
+    """Return the section of a module in MyST: its file, docstring and names; of an empty one only the anchor.
+
+    With `fold` the names stand behind a line that lists them.
+    """
+    names, source, lines = documented(module), modules()[module], []
     made, constants = ([n for n in names if (n.kind == "data") == data] for data in (False, True))
     for name in made:
         lines += [f".. py:currentmodule:: {name.module}", "", *_directive(name)]
     lines += [".. rubric:: Constants", ""] if made and constants else []
     for name in constants:
         lines += [f".. py:currentmodule:: {name.module}", "", *_constant(name)]
-    body = "\n".join(["", "```{eval-rst}", *lines, "```", ""])
+    anchor, body = _rst([f".. automodule:: {module}", ""]), _rst(lines) if names else ""
     if not names and not ast.get_docstring(source.tree):
-        return body
+        return anchor
+    if fold and names:
+        listed = ", ".join(name.name for name in [*made, *constants])
+        opening = f'<details class="names">\n<summary>{len(names)} name{"s" * (len(names) > 1)}: {listed}</summary>'
+        body = f"{_html(opening)}{body}{_html('</details>')}"
     links = [f'<a href="../_modules/{module.replace(".", "/")}.html">source</a>'] if public(module) else []
     links += [f'<a href="{address}/{source.path}">in the repository</a>'] if address else []
     told = f"Module `{module}`" + (f" ({', '.join(links)})" if links else "")
-    return f"## {module.removeprefix('cam_utils.')}\n\n{told}\n{body}"
+    return f"## {module.removeprefix('cam_utils.')}\n\n{told}\n{anchor}{body}"
+
+
+def _rst(lines: list[str]) -> str:
+    return "\n".join(["", "```{eval-rst}", *lines, "```", ""])
+
+
+def _html(text: str) -> str:
+    return f"\n```{{raw}} html\n{text}\n```\n"
 
 
 def _directive(name: Name) -> list[str]:
@@ -168,6 +189,12 @@ def leave_plain(app, env, node, contnode):
     return contnode if node.get("refdomain") == "py" and _of_signature(node) else None
 
 
+def bare_signatures(app, pagename, templatename, context, doctree) -> None:
+    """Say to who hears a page that the lines of a signature define nothing: Sphinx sets them as definitions."""
+    if "body" in context:
+        context["body"] = LINES.sub(r'\1<dl role="none">', context["body"])
+
+
 def _of_signature(node: addnodes.pending_xref) -> bool:
     return "refwarn" not in node  # which every role has
 
@@ -181,4 +208,5 @@ def setup(app) -> dict:
     app.connect("autodoc-process-docstring", show_docstring)
     app.connect("doctree-read", settle)
     app.connect("missing-reference", leave_plain)
+    app.connect("html-page-context", bare_signatures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

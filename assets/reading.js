@@ -66,5 +66,16 @@ const land = () => {
   first?.scrollIntoView({ block: "center" });
 };
 
+// A link to what is folded opens it. Not every browser does so by itself.
+const reveal = () => {
+  const target = document.querySelector(":target");
+  let fold = target?.closest("details:not([open])");
+  if (!fold) return;
+  for (; fold; fold = target.closest("details:not([open])")) fold.open = true;
+  target.scrollIntoView();
+};
+
 start();
+reveal();
+window.addEventListener("hashchange", reveal);
 window.addEventListener("load", () => setTimeout(land, 100));

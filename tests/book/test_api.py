@@ -130,6 +130,16 @@ def test_signatures_are_short_and_no_path_of_this_machine_is_shown(shown):
     )
 
 
+def test_the_names_of_a_page_are_folded_but_for_its_first_module_and_listed(shown):
+    for page, text in shown.items():
+        first, *folds = text.split('<details class="names">')
+        assert folds and entries(first), page
+        for fold in folds:
+            count, listed = re.search(r"<summary>(\d+) names?: (.*?)</summary>", fold).groups()
+            inside = [name.rpartition(".")[2] for _, name, _ in entries(fold.split("</details>")[0])]
+            assert inside == listed.split(", ") and len(inside) == int(count), page
+
+
 def test_parameters_are_lists_and_examples_are_code(shown):
     text = shown["api.html"].split('id="cam_utils.front.explain.explain"')[1].split('<dl class="py')[0]
     parameters = inspect.signature(cam_utils.explain).parameters
