@@ -53,6 +53,7 @@ IN_VIEW = """element => {
     const box = element.getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth && box.width > 0;
 }"""
+TALL = 16_000  # pixels of a page on a screen of 1300, what is folded left folded
 LIGHT = 1.5e6  # bytes that the first screen of a page may need
 # Chapters with much folded code and many tables, and the maps of all the explorer's scenes.
 HEAVY = {"notebooks/representative_cam.html": 1.7e6, "notebooks/minmax_cam.html": 1.6e6, "book/explorer.html": 3e6}
@@ -96,6 +97,28 @@ def test_the_measure_sees_what_is_cut(tmp_path, chromium, serve):
         assert what in found, found
     found = page.evaluate(CUT, True)
     assert any(text.startswith("table") for text in found), "a frame that no key reaches"
+    page.close()
+
+
+def test_no_page_is_endless(site, chromium, serve):
+    root, heights = serve(site), {}
+    page = chromium.new_page(viewport={"width": 1300, "height": 900})
+    for name in every_page(site):
+        page.goto(root + name)
+        page.wait_for_function("() => !document.querySelector('.math') || window.MathJax?.startup?.promise")
+        page.evaluate(SETTLED)
+        heights[name] = page.evaluate("() => document.documentElement.scrollHeight")
+    page.close()
+    assert {name: height for name, height in heights.items() if height > TALL} == {}
+
+
+def test_a_link_to_what_is_folded_opens_it(site, chromium, serve):
+    page, names = chromium.new_page(), ["cams.cam", "sscam.ss_cam"]
+    shown = [f"[id='cam_utils.methods.{name}']" for name in names]
+    page.goto(f"{serve(site)}book/api_methods.html#cam_utils.methods.{names[0]}", wait_until="networkidle")
+    assert page.locator(shown[0]).evaluate(IN_VIEW) and not page.is_visible(shown[1])
+    page.evaluate("name => { window.location.hash = `cam_utils.methods.${name}`; }", names[1])
+    page.wait_for_function("selector => document.querySelector(selector).checkVisibility()", arg=shown[1])
     page.close()
 
 
