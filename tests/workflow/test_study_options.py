@@ -32,7 +32,7 @@ def test_a_folder_that_is_not_there(monkeypatch, capsys, name):
     ("name", "option", "value", "expected"),
     [
         ("ablations", "--seeds", "0", COUNT.format(1, "'0'")),
-        ("ablations", "--only", "dev-none", "invalid choice: 'dev-none' (choose from"),
+        ("ablations", "--only", "none", "invalid choice: 'none' (choose from"),
         ("comparison_photographs", "--images", "-3", COUNT.format(1, "'-3'")),
         ("comparison_photographs", "--methods", "gradcam", "invalid choice: 'gradcam' (choose from"),
         ("explorer_photographs", "--smoothed", "one", COUNT.format(0, "'one'")),
