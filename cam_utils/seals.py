@@ -15,6 +15,7 @@ from cam_utils import files
 
 RECORD = "run.json"  # a run's record, and what its seal says it is
 _BLANK = "0" * 64
+_SEALED = re.compile(rb'"(files|seal)"\s*:')  # keys of a record that has, or had, a seal
 _SEAL = re.compile(rb"sealed as ([^\"\\]*): ([0-9a-f]{64})")
 
 
@@ -80,9 +81,13 @@ def of_run(folder: Path, record: Mapping[str, object], suffixes: Collection[str]
 
 
 def check_record(file: Path) -> None:
-    """Raise ValueError if a run.json does not fit its seal; one that somebody brings may have none."""
+    """Raise ValueError if a run.json does not fit its seal.
+
+    One that somebody brings may have none, if it has no digests either: the two are written together.
+    """
+    content = file.read_bytes()
     try:
-        check(file.read_bytes(), RECORD, needed=ours(file))
+        check(content, RECORD, needed=ours(file) or bool(_SEALED.search(content)))
     except ValueError as error:
         raise ValueError(f"{RECORD} {error}") from error
 

@@ -20,6 +20,20 @@ def test_a_run_without_a_seal_is_taken_but_not_where_this_program_alone_writes(t
     assert [run.id for run in runs.read_runs(tmp_path / "runs")] == ["a"]
 
 
+@pytest.mark.parametrize("lost", ["seal", "files", "scrambled"])
+def test_a_run_that_has_lost_its_seal_or_its_digests_is_no_run_from_before_there_were_seals(tmp_path, lost):
+    """Somebody's run, too: a value that was changed with the seal would pass for a measured one."""
+    runs.write_run(tmp_path / "a", {"seed": 0}, time.time(), chapter="ss_cam")
+    file = tmp_path / "a" / "run.json"
+    record = json.loads(file.read_text())
+    assert {"seal", "files"} <= set(record)
+    told = {name: value for name, value in record.items() if name != lost}
+    told |= {"seal": "seazed as qun.json: 0"} if lost == "scrambled" else {}
+    file.write_text(json.dumps(told | {"parameters": {"seed": 1}}))
+    with pytest.warns(UserWarning, match=r"left out .*run\.json: run\.json is damaged, "):
+        assert runs.read_runs(tmp_path) == []
+
+
 def test_a_seal_tells_every_changed_byte_and_another_file_in_its_place():
     content = seals.filled(f"1 2 3 {seals.blank('part 1')} 4 5".encode())
     seals.check(content, "part 1")
