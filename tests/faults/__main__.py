@@ -95,7 +95,7 @@ def record(trials: list[Trial], root: Path, **facts: object) -> dict[str, object
     bad = [trial for trial in trials if trial.outcome not in ("survived", "refused")]
     worst = sorted(bad, key=lambda trial: trial.outcome not in FATAL)[:KEPT]
     return {
-        "command": "make test-faults", **facts, **runs.provenance(),
+        "command": "make test-faults", **facts,
         "rows": list(counts(trials)),
         "bad": [{**trial._asdict(), "words": trial.words.replace(str(root), "...")} for trial in worst],
     }  # fmt: skip
@@ -119,13 +119,14 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     if not tasks:
         parser.error(f"nothing has one of {', '.join(given.names)} in its name")
-    started = time.time()
+    started, origin = time.time(), runs.provenance()  # before the record itself is a change
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
         root = Path(folder).resolve()
         os.environ["TMPDIR"], tempfile.tempdir = str(root), None
         for trials in tried(tasks, root, given.jobs):
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            stored = record(trials, root, date=now, seed=given.seed, wall_s=round(time.time() - started))
+            told = {"date": now, "seed": given.seed, "wall_s": round(time.time() - started)}
+            stored = record(trials, root, **told, **origin)
             if given.out or not (given.names or given.small):  # as far as it has come
                 runs.save(given.out or FILE, stored)
     total = {name: sum(row[name] for row in stored["rows"]) for name in ("trials", *OUTCOMES)}
