@@ -149,7 +149,7 @@ def verdicts(rows: list[dict], held: list[dict]) -> list[str]:
                 worst, row = worst_first(values, key=lambda each: each[0])
                 what = f"ours / limit at most {bound}" if limit else f"{name} / ours at least {bound}"
                 where = f"{row['network']}, images {row['batch']}, labels {row['labels']}"
-                told = f"{'kept' if all(kept) else 'NOT KEPT':8} in {sum(kept)} of {len(kept)} rows"
+                told = f"{'kept' if all(kept) else 'NOT KEPT':8}: {sum(kept)} of {len(kept)} rows keep it"
                 lines.append(f"{group:11} {what:38} {told}; worst {worst:.2f} ({where})")
     for row in held:
         if row["network"] == "resnet50" and row["group"] in SCORE_FAMILY:

@@ -33,7 +33,7 @@ def write(
     its chapter, and further pages {name: text}.
     """
     pages = PAGES | (pages or {})
-    for shared in ("CITATION.cff", "assets", "_ext"):
+    for shared in ("CITATION.cff", "CHANGELOG.md", "assets", "_ext"):
         folder.mkdir(exist_ok=True)
         (folder / shared).symlink_to(ROOT / shared)
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())

@@ -60,10 +60,10 @@ def test_a_promise_that_is_not_kept_is_named_with_the_worst_method_and_row():
     for rows, count in (([ROW, fast], "1 of 2"), ([ROW], "0 of 1")):
         limit, other, memory = (" ".join(line.split()) for line in bench.verdicts(rows, held))
         worst = "worst 1.30 (squeezenet1_0, images 1, labels 3)"
-        assert limit == f"cams ours / limit at most 1.25 NOT KEPT in {count} rows; {worst}"
+        assert limit == f"cams ours / limit at most 1.25 NOT KEPT: {count} rows keep it; {worst}"
         # Against others, rows of three labels count alone.
         worst = worst.replace("1.30", "10.00")
-        assert other == f"cams pytorch-grad-cam / ours at least 10.0 kept in 1 of 1 rows; {worst}"
+        assert other == f"cams pytorch-grad-cam / ours at least 10.0 kept : 1 of 1 rows keep it; {worst}"
         assert memory == "score_cam extra memory at most 400 MiB NOT KEPT 401 MiB"
 
 

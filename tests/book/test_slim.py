@@ -6,6 +6,7 @@ import re
 from copy import deepcopy
 
 import nbformat
+import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
@@ -197,3 +198,28 @@ def test_every_icon_is_drawn_in_a_browser(site, chromium, serve):
     with TTFont(font) as opened:
         assert seen <= set(opened.getBestCmap())
     assert not list(site.rglob("*.ttf")) and not list(site.rglob("*.po"))
+
+
+def test_figures_of_notebooks_become_progressive_and_look_the_same(folder, tmp_path):
+    drawn, other = f"_images/{'0a' * 32}.jpg", "_images/photo.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
+    written = io.BytesIO()
+    Image.fromarray(noise).resize((450, 300)).save(written, "jpeg", quality=76)
+    for name in (drawn, other):
+        folder(name, written.getvalue())
+    slim.slim(tmp_path)
+    assert (tmp_path / other).read_bytes() == written.getvalue()
+    assert (tmp_path / drawn).stat().st_size < 0.97 * len(written.getvalue())
+    with Image.open(tmp_path / drawn) as found, Image.open(written) as before:
+        assert found.info["progressive"] and found.quantization == before.quantization
+        light = [np.asarray(each.convert("L"), int) for each in (found, before)]
+    assert np.abs(light[0] - light[1]).mean() < 1  # of 255: rounding
+
+
+
+def test_the_gaps_of_a_tables_source_go_and_no_other_space(folder, tmp_path):
+    text = "<p>a\n <b>c</b></p><table>\n  <tr>\n    <td>1 <i>2</i></td>\n  </tr>\n</table>\n<pre>x\n <b>y</b></pre>"
+    page = folder("b.html", text)
+    slim.slim(tmp_path)
+    shown = "<p>a\n <b>c</b></p><table><tr><td>1 <i>2</i></td></tr></table>\n<pre>x\n <b>y</b></pre>"
+    assert page.read_text() == shown

@@ -49,7 +49,7 @@ def test_the_setting_of_the_repository_completes_the_file_and_the_citation(tmp_p
     site = tiny_book.site(project, tmp_path / "out")
     shown = re.sub("<.*?>", "", (site / "book" / "citation.html").read_text())
     assert f"Version {yaml.safe_load((ROOT / 'CITATION.cff').read_text())['version']}. {address}." in shown
-    assert f"url     = {{{address}}}," in shown and "does not know where" not in shown
+    assert f"url     = {{{address}}}," in shown and "is not set yet" not in shown
     (file,) = site.glob("_downloads/*/CITATION.cff")
     assert yaml.safe_load(file.read_text())["repository-code"] == address
     assert "repository-code" not in (ROOT / "CITATION.cff").read_text(), "the project's own file stays"

@@ -27,7 +27,7 @@ def small(monkeypatch, tmp_path):
     def run(**counts):
         given = {"mosaics": 1, "images": 1, "score-cam": 1, "curves": 1, "limit": 8} | counts
         words = [f"--{name}={value}" for name, value in given.items()]
-        place = ["--root", "nowhere", "--out", str(tmp_path / "runs"), "--device", "cpu"]
+        place = ["--root", str(tmp_path), "--out", str(tmp_path / "runs"), "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", ["study", *place, *words])
         study.main()
         return tmp_path / "runs" / "smoothed-imagenet-squeezenet1_0"

@@ -23,7 +23,7 @@ from workflow import ROOT
 from workflow.site import fit_runs, pages, run_pages, slim
 from workflow.site.contents import pages_of
 
-SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "book", "assets", "_ext", "data/results")
+SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md", "book", "assets", "_ext", "data/results")
 FURTHER = ("cam_utils", "data/checkpoints", "workflow", "requirements.lock")  # what the site is built by
 MARK = "html.json"  # beside the site: of which inputs it was built, and a digest of each of its files
 OLDER_MARK = "html.sha256"

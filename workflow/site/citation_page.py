@@ -9,9 +9,9 @@ from workflow.site import escape
 KEY = "cam_book"
 ADDRESS = "repository-code"  # the field of CITATION.cff
 NOTE = (
-    "This copy of the book does not know where it is published. One setting says it, `repository` in `_config.yml` "
-    '(see "Other forms of the book"): then the citation, its BibTeX and the file below have the address. Until '
-    "then add where you found the book."
+    "The address of this book is not set yet. One setting says it, `repository` in `_config.yml` (see "
+    '"Other forms of the book"): then the citation, its BibTeX and the file below have it. Until then add where '
+    "you found the book."
 )
 
 
