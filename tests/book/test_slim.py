@@ -216,7 +216,6 @@ def test_figures_of_notebooks_become_progressive_and_look_the_same(folder, tmp_p
     assert np.abs(light[0] - light[1]).mean() < 1  # of 255: rounding
 
 
-
 def test_the_gaps_of_a_tables_source_go_and_no_other_space(folder, tmp_path):
     text = "<p>a\n <b>c</b></p><table>\n  <tr>\n    <td>1 <i>2</i></td>\n  </tr>\n</table>\n<pre>x\n <b>y</b></pre>"
     page = folder("b.html", text)
