@@ -174,7 +174,7 @@ def main() -> None:
         print(json.dumps(peak(network, group, who, int(channels), samples or None)))
         return
     samples = options.samples if (Path(options.samples) / "weights").is_dir() else None
-    started, rows = time.time(), []
+    started, origin, rows = time.time(), runs.provenance(), []
     for row in plan(options.quick):
         if row.group in options.only:
             rows.append(measure(row, samples))
@@ -186,7 +186,6 @@ def main() -> None:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu-{platform.machine()}"
         target = files.DATA / "results" / "bench" / f"{re.sub(r'[^a-z0-9]+', '-', device.lower())}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
-        origin = runs.provenance()
         origin["versions"] |= {name: version(name) for name in ("grad-cam", "torchcam")}
         origin |= {"threads": torch.get_num_threads(), "samples": bool(samples)}
         record = {"command": "make bench", **origin, "wall_s": round(time.time() - started), "contract": lines,
