@@ -104,7 +104,7 @@ def explain(
 
 @contextmanager
 def _bar(total: int, progress: bool) -> Iterator[Callable[[int], object]]:
-    """Give what a bar of so many pictures is told; one picture has none, since making it costs as much as a map."""
+    """Give what a bar of so many pictures is told; one picture has none: it would stand at 0 until all is done."""
     if total == 1 or not progress:
         yield lambda _count: None
         return
