@@ -1,6 +1,8 @@
 """From a model and pictures of any kind to questions that every method answers: batches that have run once."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
@@ -14,7 +16,7 @@ from cam_utils.front.model_inputs import Loaded
 from cam_utils.front.model_loading import load_model
 from cam_utils.front.pictures import letterboxed, pictures_in
 from cam_utils.methods.query import Query, full, rectified
-from cam_utils.methods.registry import METHODS, SIGNED, Method, resolved
+from cam_utils.methods.registry import METHODS, ONE_FORWARD, SIGNED, Method, resolved
 from cam_utils.names import check_count, check_share, check_size
 from cam_utils.networks.answers import Answers, NotLogits
 from cam_utils.networks.capture import Capture, capture_layers, evaluation_mode
@@ -68,7 +70,9 @@ class Question:
         ((name, function),) = resolved(method).items()
         if not self.queries[0].relu and name in METHODS and name not in SIGNED:
             raise ValueError(f"{name} has no signed form (relu=False): it fuses maps that are rectified")
-        with torch.inference_mode(False), evaluation_mode(self.queries[0].model):
+        # A walk through the model's modules takes as long as a map.
+        runs = nullcontext() if name in ONE_FORWARD else evaluation_mode(self.queries[0].model)
+        with torch.inference_mode(False), runs:
             found = [self._masks(name, function, query) for query in self.queries]
             return found[0] if len(found) == 1 else torch.stack(found).mean(0)
 
@@ -273,7 +277,7 @@ def _checked(images: Tensor) -> Tensor:
 
 def _finite(values: Tensor) -> bool:
     # The sum of finite numbers may overflow: then the look at every number decides, which takes longer.
-    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
+    return math.isfinite(float(values.sum())) or bool(values.isfinite().all())
 
 
 def _check_finite(model: nn.Module, logits: Tensor, activations: Sequence[Tensor]) -> None:

@@ -2,6 +2,7 @@
 computes must be the captured logits.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from cam_utils.networks.capture import Capture, last_of
 from cam_utils.pairs import Pairs
 
 TOLERANCE = 1e-3  # of the largest logit: float32 sums in another order differ by less, other heads by more
+PROVEN = 64  # labels besides the explained ones that must agree for a head to pass for linear
 
 
 class PixelHead(NamedTuple):
@@ -38,21 +40,27 @@ class PixelHead(NamedTuple):
         return cls(weights, None, weights.new_ones(len(weights)))
 
 
-def linear_head(model: nn.Module, captured: Capture) -> Tensor | None:
+def linear_head(model: nn.Module, captured: Capture, labels: Tensor | None = None) -> Tensor | None:
     """Return the weights [L, K] of a GAP + linear head behind the captured layer, or None for any other head.
 
-    The logits must be the pooled activations times the weights of the model's last linear layer.
+    The logits must be the pooled activations times the weights of the model's last linear layer: all of them, or
+    given `labels` [N] those, and PROVEN more at equal distances. A head of a thousand labels is megabytes, whose
+    reading once more would take longer than all else that a map needs.
     """
     logits, activations = (t.detach() for t in captured)
     head = last_of(model, nn.Linear)
     if head is None or head.in_features != activations.shape[1]:
         return None
     weights = (head.class_weights() if hasattr(head, "class_weights") else head.weight).detach()
-    expected = nn.functional.linear(activations.mean((-2, -1)), weights)
-    if expected.shape != logits.shape:
+    if logits.shape[1] != len(weights):
         return None
-    signal = logits if head.bias is None else logits - head.bias.detach()
-    return weights if _same(expected, signal) else None
+    bias, rows = None if head.bias is None else head.bias.detach(), weights
+    if labels is not None and len(labels) + PROVEN < len(weights):
+        spread = torch.arange(0, len(weights), -(-len(weights) // PROVEN), device=labels.device)
+        chosen = torch.cat([labels, spread])
+        logits, rows, bias = logits[:, chosen], weights[chosen], None if bias is None else bias[chosen]
+    expected = nn.functional.linear(activations.mean((-2, -1)), rows)
+    return weights if _same(expected, logits if bias is None else logits - bias) else None
 
 
 def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead | None:
@@ -80,7 +88,11 @@ def pixel_head(model: nn.Module, captured: Capture, pairs: Pairs) -> PixelHead |
 
 def _same(expected: Tensor, signal: Tensor) -> bool:
     tolerance = max(TOLERANCE, 4 * torch.finfo(signal.dtype).eps)  # half precision has three digits, bfloat16 two
-    return bool((expected - signal).abs().max() <= tolerance * signal.abs().max())
+    return _largest(expected - signal) <= tolerance * _largest(signal)
+
+
+def _largest(values: Tensor) -> float:
+    return float(torch.linalg.vector_norm(values, math.inf))
 
 
 def without_backward(

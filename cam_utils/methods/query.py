@@ -7,7 +7,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from cam_utils.methods.closed_forms import PixelHead, linear_head, pixel_head
-from cam_utils.networks.capture import Capture, capture
+from cam_utils.networks.capture import Capture, capture, evaluation_mode
 from cam_utils.networks.gradients import head_gradients
 from cam_utils.networks.predictions import scoring
 from cam_utils.pairs import Pairs
@@ -50,8 +50,11 @@ class Query:
 
     @cached_property
     def linear_weights(self) -> Tensor | None:
-        """The weights [L, K] of a head of global average pooling and one linear layer, None for other heads."""
-        weights = linear_head(self.model, self.captured)
+        """The weights [L, K] of a head of global average pooling and one linear layer, None for other heads.
+
+        Proven for the labels of the pairs: :func:`cam_utils.methods.closed_forms.linear_head`.
+        """
+        weights = linear_head(self.model, self.captured, self.pairs.label)
         return None if weights is None else full(weights)
 
     @property
@@ -75,7 +78,8 @@ class Query:
     @cached_property
     def gradients(self) -> Tensor:
         """The gradients dS_c/dA [P, K, H, W] of every pair's logit."""
-        return full(head_gradients(self.captured, self.pairs))
+        with evaluation_mode(self.model):  # what is checkpointed runs once more in the backward
+            return full(head_gradients(self.captured, self.pairs))
 
     @cached_property
     def summed_gradients(self) -> Tensor:

@@ -106,6 +106,8 @@ METHODS: dict[str, Method] = {
 }
 NEEDS_LINEAR_HEAD = ("cam", "minmax-cam", "d-minmax-cam")
 MASKED = ("score-cam", "ss-cam", "ss-cam-mean")  # a forward per channel, or many
+# These read what one forward left: no module runs again, but in a backward.
+ONE_FORWARD = tuple(name for name in METHODS if name not in (*MASKED, "representative-cam"))
 COSTLY = ("ss-cam", "ss-cam-mean")  # many forwards per channel and label
 # The map depends on which other labels are explained; that of all others on the image and the label alone.
 OF_SETS = ("minmax-cam", "d-minmax-cam", "minmax-grad-cam", "d-minmax-grad-cam")

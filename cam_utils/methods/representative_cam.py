@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from cam_utils.methods.query import Query
+from cam_utils.methods.closed_forms import linear_head
+from cam_utils.methods.query import Query, full
 from cam_utils.methods.weighted_sums import class_map
 from cam_utils.networks.gradients import layer_weights
 from cam_utils.pairs import Pairs
@@ -39,8 +40,9 @@ def representative_cam(
     asked = [(p, s) for p, each in enumerate(chosen) for s in each]
     pair, other = torch.tensor(asked, dtype=torch.int64, device=query.images.device).reshape(-1, 2).T
     own = Pairs.alone(query.pairs.image[pair], query.pairs.label[pair])
-    if query.linear_weights is not None:
-        alpha = query.linear_weights[own.label] - query.linear_weights[other]  # [Q, K]
+    weights = linear_head(query.model, query.captured)  # proven for all labels: it compares with any
+    if weights is not None:
+        alpha = full(weights[own.label]) - full(weights[other])  # [Q, K]
     else:
         direction = torch.zeros(len(own), query.logits.shape[1], device=other.device, dtype=query.logits.dtype)
         direction.scatter_(1, own.label[:, None], 1.0).scatter_(1, other[:, None], -1.0)

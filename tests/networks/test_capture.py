@@ -143,6 +143,31 @@ def test_tiny_weights_behind_another_pooling_are_not_taken_for_linear():
     assert linear_head(net, capture(net, pictures(), net.features)) is None
 
 
+class Patched(nn.Module):
+    """A GAP + linear head of 1,000 labels, one of which is something else."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.features, self.head, self.other = nn.Conv2d(3, 4, 3), nn.Linear(4, 1000), other
+
+    def forward(self, x):
+        maps = self.features(x)
+        logits = self.head(maps.mean((-2, -1)))
+        logits[:, self.other] = maps.amax((-3, -2, -1))
+        return logits
+
+
+@pytest.mark.parametrize("other", [0, 1, 17, 999])
+def test_a_large_head_must_be_linear_for_the_labels_that_are_explained(other):
+    torch.manual_seed(0)
+    net = Patched(other)
+    captured = capture(net, pictures(), net.features)
+    assert linear_head(net, captured) is None and linear_head(net, captured, torch.tensor([other])) is None
+    elsewhere = linear_head(net, captured, torch.tensor([other ^ 3, 500]))
+    # Label 0 is among those that are always looked at.
+    assert elsewhere is None if other == 0 else elsewhere.equal(net.head.weight)
+
+
 def test_the_last_spatial_layer_is_found():
     net = network("resnet18")
     assert last_spatial_layer(net, pictures()) is net.layer4
