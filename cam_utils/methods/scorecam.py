@@ -17,9 +17,9 @@ from cam_utils.methods.weighted_sums import weighted_sum
 from cam_utils.pairs import Pairs
 
 Score = Callable[[Tensor], Tensor]
-# In a chunk if none is given: what a network makes of more images does not fit a CPU's caches, and a ResNet-50 at
-# 224 px stays below 400 MB.
-CPU_NUMBERS = 8 * 3 * 224 * 224
+# In a chunk if none is given: tensors above 32 MB, which early layers make of more images, are given back to the
+# system and asked for again in every layer; a ResNet-50 at 224 px stays below 400 MB.
+CPU_NUMBERS = 4 * 3 * 224 * 224
 GPU_CHUNK = 64  # the first; doubled while memory lasts, but only while tensors have fewer than 2^31 elements
 LARGEST_CHUNK = 1024
 
@@ -34,7 +34,7 @@ def batched_scores(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (indices, score(make(indices))) for 0..count-1, `chunk` at a time.
 
-    `like` [*, ...] says where the made items lie and how large one is. chunk=None: on a CPU 8 images of 224 px, or
+    `like` [*, ...] says where the made items lie and how large one is. chunk=None: on a CPU 4 images of 224 px, or
     as many numbers of other items; on a GPU it starts at 64 and doubles while twice of what one chunk took is free.
     Where memory does not suffice the chunk is halved and the same items are tried again, so `make` must give the
     same items each time. Indices are on the CPU (see :func:`moved`), so that nothing in the loop waits for a GPU.
@@ -74,10 +74,17 @@ def moved(index: Tensor, like: Tensor) -> Tensor:
 
 def masked(images: Tensor, image: Tensor, masks: Tensor) -> Tensor:
     """Return images[image] * masks [N, 3, h, w], for images [B, 3, h, w] and masks [N, h, w] or [h, w]."""
-    # Where all are of one image nothing is gathered: that takes more time than the product.
-    one = not images.is_cuda and len(image) and bool((image == image[0]).all())
-    whole = images[image[0]].expand(len(image), *images.shape[1:]) if one else images[image]
-    return whole * masks[..., None, :, :]
+    return repeated(images, image) * masks[..., None, :, :]
+
+
+def repeated(images: Tensor, image: Tensor) -> Tensor:
+    """Return images[image] [N, 3, h, w], on a CPU without a copy where all are of one image.
+
+    To gather them takes more time than their product with a mask.
+    """
+    if not images.is_cuda and len(image) and bool((image == image[0]).all()):
+        return images[image[0]].expand(len(image), *images.shape[1:])
+    return images[image]
 
 
 def channel_scores(

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cam_utils import maps
-from cam_utils.methods.scorecam import Score, batched_scores, masked, moved, upsampled_sum
+from cam_utils.methods.scorecam import Score, batched_scores, masked, moved, repeated, upsampled_sum
 from cam_utils.methods.smoothing import Smoothing, drawn, noise_key
 from cam_utils.pairs import Pairs
 
@@ -168,7 +168,7 @@ def _noisy(images, activations, how: Smoothing, copies: int, image, k, sign, nam
         return noise.mul_(_of(how, step, item)).add_(shown[item])
     noise = noise if how.noise == "mask" else noise[:, :1]
     step = torch.as_tensor(how.deviation(mask[:, None]), dtype=images.dtype, device=images.device)
-    return images[of[item]] * torch.addcmul(mask[item][:, None], noise, _of(how, step, item))
+    return repeated(images, of[item]) * torch.addcmul(mask[item][:, None], noise, _of(how, step, item))
 
 
 def _of(how: Smoothing, step: float | Tensor, item: Tensor) -> float | Tensor:

@@ -161,7 +161,7 @@ def test_killed_in_the_middle_and_started_again_gives_the_same_table(tmp_path):
     for name in ("killed", "whole"):
         evaluation(tmp_path / name, *what, batch_size=1)
     tables = [pd.read_parquet(*(tmp_path / name).glob("*/pairs.parquet")) for name in ("whole", "killed")]
-    pd.testing.assert_frame_equal(*tables, rtol=1e-6)
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6, atol=1e-6)  # one thread or several: sums in another order
     assert not tables[1].duplicated(["image_index", "label", "method", "in_predicted"]).any()
     assert not list(killed.rglob("*.partial")) and not list(killed.glob("*/parts/*"))
 
