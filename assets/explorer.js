@@ -235,7 +235,7 @@
   const smallOf = ({ small, pictures }) => small ?? pictures.photo;
   for (const radio of form.elements.image) radio.nextElementSibling.src = smallOf(data.scenes[radio.value]);
   form.querySelector(".bar").style.background = `linear-gradient(90deg, ${data.colours.join()})`;
-  form.elements.image[0].checked = true;
+  set("image", form.dataset.first);
   for (const side of SIDES) set(side, form.elements[side].dataset.first);
   offerAll();
   document.querySelector(".explorer-off").hidden = true;

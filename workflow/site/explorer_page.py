@@ -13,6 +13,7 @@ from workflow.site import escape, html_parts
 from workflow.site.explorer import Explored, labels_of
 from workflow.site.explorer_photographs import HEADINGS, HEADS, Photograph
 from workflow.site.explorer_script import title
+from workflow.site.landing_picture import PHOTO
 
 # heading -> columns of the pairs table; a probability is neither good nor bad
 METRICS: dict[str, dict[str, Metric]] = {
@@ -41,12 +42,12 @@ def explorer_part(found: Explored, folder: str = "../_static") -> str:
         Markup('<script src="{}/{}.js"></script>').format(folder, name) for name in ("explorer-data", "explorer")
     )
     form = Markup(
-        '<form class="explorer" hidden aria-label="Explorer" autocomplete="off">\n{}\n{}\n'
+        '<form class="explorer" hidden aria-label="Explorer" autocomplete="off" data-first="{}">\n{}\n{}\n'
         '<div class="beside"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
         '{}\n<p class="summary" aria-live="polite"></p>{}</div>\n{}</div>\n</form>'
     ).format(
-        _scenes(found), _labels(found), *(_side(side, found) for side in DEFAULTS), _views(), _credits(found),
-        _comparison(),
+        _first(found), _scenes(found), _labels(found), *(_side(side, found) for side in DEFAULTS), _views(),
+        _credits(found), _comparison(),
     )  # fmt: skip
     style = Markup('<link rel="stylesheet" href="{}/explorer.css">').format(folder)
     numbers = html_parts.table(table(found).to_dict("records"), "numbers")
@@ -84,18 +85,23 @@ def text(value: float, column: str) -> str:
 
 
 def _scenes(found: Explored) -> Markup:
-    groups = {
-        heading: ("strip", Markup().join(_scene(found, scene) for scene in scenes))
-        for heading, scenes in found.groups.items()
-    }
+    groups = {}
     for network, heading in HEADINGS.items():
         choices = Markup().join(_photograph(each) for each in found.photographs if each.network == network)
         groups |= {heading: ("strip photographs", choices)} if choices else {}
+    for heading, scenes in found.groups.items():
+        groups[heading] = ("strip", Markup().join(_scene(found, scene) for scene in scenes))
     parts = Markup("\n").join(
         Markup('<div><p>{}</p><div class="{}">{}</div></div>').format(escape.html(heading), classes, choices)
         for heading, (classes, choices) in groups.items()
     )
     return Markup('<fieldset class="scenes"><legend>Image</legend>\n{}\n</fieldset>').format(parts)
+
+
+def _first(found: Explored) -> str:
+    """Return the image that the page opens on: the first page's photograph, else a scene."""
+    names = [each.name for each in found.photographs if each.number == int(PHOTO)]
+    return escape.html(names[0] if names else found.batch.ids[0])
 
 
 def _scene(found: Explored, scene: int) -> Markup:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import quote
 
 import pandas as pd
 from markupsafe import Markup
@@ -27,7 +28,8 @@ SIDES = ("photographs", "digits")
 LEGEND = (
     "✓ The results support the claim. ✗ They contradict it. ≈ They cannot tell. ◐ Some support it, some contradict "
     "it. ○ No result has been read. In brackets: the 95% interval over images. A range goes from the lowest run, "
-    "reading or method to the highest, and its brackets span all of their intervals."
+    "reading or method to the highest, and its brackets span all of their intervals. "
+    "SS-CAM meets a stricter rule, so that an interval beside zero may be undecided."
 )
 
 
@@ -123,6 +125,7 @@ PARTS = (
     lambda book: picture_part(pd.read_csv(book.source / "assets" / "landing" / landing_picture.SHARES)),
     lambda book: findings_part(Evidence(book.source, book.runs, book.ledger)),
 )
+MAIN = "others"  # what the book is about: its row is set off
 SHORT = ("others", "own", "cost", "everywhere")  # the README's
 
 
@@ -142,7 +145,9 @@ def picture_part(shares: pd.DataFrame) -> str:
     places = shares.drop_duplicates("label").sort_values("place").to_dict("records")
     said = [f"*{row['label']}* at place {row['place']}, with {100 * row['p']:.0f}%" for row in places]
     guesses = f"Among its thousand labels the network puts {' and '.join(said)}."
-    return "::::{tab-set}\n\n" + "".join(tabs) + f"::::\n\n{guesses} "
+    address = f"explorer.html#photo={int(landing_picture.PHOTO)}&label={quote(places[0]['label'])}"
+    link = Markup('<p><a href="{}">Compare other methods and labels on this photograph</a></p>').format(address)
+    return "::::{tab-set}\n\n" + "".join(tabs) + "::::\n\n" + html_parts.raw(link) + f"\n{guesses} "
 
 
 def on_objects(row: dict) -> str:
@@ -168,7 +173,7 @@ def _objects(row: dict) -> tuple[str, str]:
 def findings_part(found: Evidence) -> str:
     """Return the findings of the book as a table of three columns, as MyST."""
     rows = Markup()
-    for finding in FINDINGS.values():
+    for name, finding in FINDINGS.items():
         page, title = finding.page
         cells = Markup().join(
             Markup('<td data-side="{}">{} <span class="number">{}</span></td>').format(
@@ -176,9 +181,10 @@ def findings_part(found: Evidence) -> str:
             )
             for side, own in finding.rows(found).items()
         )
+        kind = Markup(' class="main"') if name == MAIN else ""
         rows += Markup(
-            '<tr><th scope="row">{} <span class="measure">{} <a href="../{}.html">{}</a></span></th>{}</tr>\n'
-        ).format(finding.claim, finding.measure, page, title, cells)
+            '<tr{}><th scope="row">{} <span class="measure">{} <a href="../{}.html">{}</a></span></th>{}</tr>\n'
+        ).format(kind, finding.claim, finding.measure, page, title, cells)
     head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in ("claim", *SIDES))
     table = Markup('<table class="findings">\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>')
     return html_parts.raw(table.format(head, rows)) + f"\n{LEGEND}\n"
