@@ -36,6 +36,13 @@ def test_costs_are_the_stored_ones(tmp_path):
     assert "| {doc}`../notebooks/ss_cam` | not measured | 1.2 GB |" in rerun_page.costs_part(tmp_path)
 
 
+def test_hours_are_counted_from_operations():
+    """ResNet-50, 4.089 billion multiply-adds: 2 heads x 2,501 images x 110 epochs x 3 forwards, at 20 TFLOPS."""
+    text = rerun_page.hours_part(["resnet50", "squeezenet1_0"], [224])
+    by_hand = 2 * 2501 * 110 * 3 * 2 * 4.089e9 / 20e12 / 3600
+    assert f"| resnet50 | {by_hand:.1f} | " in text and "| squeezenet1_0 | under 0.1 | " in text
+
+
 def test_every_parameter_that_a_command_of_the_page_sets_is_accepted():
     commands = [block for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) if " -p " in block]
     assert len(commands) >= 4

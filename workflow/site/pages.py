@@ -24,7 +24,7 @@ from workflow.site.faults_page import faults_part
 from workflow.site.networks_page import networks_part
 from workflow.site.notebook_tables import make_readable
 from workflow.site.photographs_summary import summary_part
-from workflow.site.rerun_page import costs_part, parameters_part
+from workflow.site.rerun_page import costs_part, hours_part, parameters_part
 from workflow.site.results_first import first_part
 from workflow.site.results_page import results_part
 from workflow.site.run_pages import add_to_toc, page_of, run_page
@@ -123,6 +123,7 @@ GENERATED: dict[str, Sequence[Callable[[Staged], str]]] = {
     "book/intro": landing.PARTS,
     "book/rerun": (
         lambda book: costs_part(book.source / "data" / "results"),
+        lambda book: hours_part(),
         lambda book: parameters_part(book.source / "notebooks"),
     ),
     "book/results": (

@@ -1,17 +1,22 @@
 """What the page on rerunning a chapter takes from elsewhere: costs of the default runs, and all parameters."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 from markupsafe import Markup
 
 from cam_utils.parameters import CHAPTERS
+from workflow.batch import estimate
 from workflow.batch.grid import defaults
 from workflow.site import escape, html_parts
 from workflow.site.run_pages import duration
 from workflow.site.verdicts import sentence
 
+PLANNED = ("squeezenet1_0", "efficientnet_lite0", "resnet50", "resnet101", "vgg16")
+HEADS = 2  # a training with each
 RECORD, MEMORY = "claims.json", "chapter_memory.csv"  # of data/results
 
 
@@ -31,6 +36,24 @@ def costs_part(results: Path) -> str:
     if not rows:
         return "No default run has been measured in this build.\n"
     return "\n".join(["| chapter | time | memory |", "|---|---|---|", *rows]) + "\n"
+
+
+def hours_part(networks: Sequence[str] = PLANNED, sizes: Sequence[int] = (224, 512)) -> str:
+    """Return a table of the GPU hours of the first chapter on VOC 2007, as MyST.
+
+    They are counted (:mod:`workflow.batch.estimate`), not timed.
+    """
+    rows = []
+    for network in networks:
+        hours = []
+        for size in sizes:
+            train = HEADS * estimate.training({"dataset": "voc2007", "network": network, "size": size})
+            given = {"dataset": "voc2007", "architecture": network, "size": size, "limit": None}
+            explain = estimate.run(SimpleNamespace(chapter="minmax_cam", parameters=given))
+            hours += ["under 0.1" if each < 0.05 else f"{each:.1f}" for each in (train, explain)]
+        rows.append(f"| {network} | {' | '.join(hours)} |")
+    head = " | ".join(f"{what}, {size} px" for size in sizes for what in ("train", "explain"))
+    return "\n".join([f"| network | {head} |", f"|---|{'--:|' * 2 * len(sizes)}", *rows]) + "\n"
 
 
 def parameters_part(notebooks: Path) -> str:
