@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cam_utils.claims.strata import STRATA, by_stratum
-from cam_utils.evaluation import bootstrap
+from cam_utils.evaluation import bootstrap, facts
 from cam_utils.runs import Run
 from workflow.site import escape, html_parts
 from workflow.site import photograph_runs as numbers
@@ -13,6 +13,16 @@ from workflow.site import photograph_tables as tables
 from workflow.site.results_page import link
 from workflow.site.run_pages import short_name
 
+# stratum -> what is asked of it, and its lower and upper half
+QUESTIONS = {
+    "area": ("Is the object small or large?", "for small objects", "for large ones"),
+    "touching": ("Does it touch other labels?", "where little of its rim does", "where much of it does"),
+    "co_occurrence": (
+        "Was it seen alone in training?",
+        "where few of the training images of its label show another label of the image",
+        "where many do",
+    ),
+}
 METRICS = ("energy_in_mask", "energy_in_others")
 METHOD, OTHER = tables.CONTRASTS[0]
 APART = "second - first"  # the column of how the two halves differ
@@ -30,10 +40,12 @@ def reasons_part(runs: Sequence[Run]) -> list[str]:
     body = html_parts.table(lines, "wraps")
     return [
         "## Where they differ",
-        f"{tables.contrast(METHOD, OTHER)} in points among the labels of images with several labels, cut in halves "
-        "at the median of what the object is like; the mean over labels, with 95% intervals over images. The "
-        f"column *{APART}* is what that property makes of the difference.",
+        "Is there a kind of object with which MinMax-CAM does better? We cut the labels of images with several "
+        "labels in halves, at the median of what the object is like, and compare "
+        f"{tables.contrast(METHOD, OTHER)} in both.",
         "\n".join(f"- {sentence}" for sentence in findings(every)),
+        f"The column *{APART}* is what that property makes of the difference; means over labels, with 95% "
+        "intervals over images.",
         html_parts.raw(html_parts.frame(body, "Differences by what the object is like")),
     ]
 
@@ -62,14 +74,16 @@ def told_apart(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings(rows: pd.DataFrame) -> list[str]:
-    """Return in sentences which halves differ by more than chance, in which run, and by how much."""
-    said = []
-    for row in told_apart(rows).itertuples():
-        what, lower, upper = STRATA[row.stratum]
-        said.append(
-            f"{tables.title(row.metric)}, {escape.prose(row.name)}: {row.lower:+.1f} points where the {what} "
-            f"is {lower}, {row.upper:+.1f} where it is {upper}."
-        )
+    """Return which halves differ by more than chance and by how much, an answer for each question that has one."""
+    apart, said = told_apart(rows), []
+    for stratum, own in apart.groupby("stratum", sort=False):
+        ask, lower, upper = QUESTIONS[stratum]
+        parts = []
+        for metric, of_metric in own.groupby("metric", sort=False):
+            both = zip(of_metric["lower"], of_metric["upper"], of_metric["name"], strict=True)
+            each = [f"{first:+.1f} and {second:+.1f} ({escape.prose(name)})" for first, second, name in both]
+            parts.append(f"{facts.METRICS[metric].title.capitalize()}: {', '.join(each)}.")
+        said.append(f"**{ask}** Points {lower} and {upper}. {' '.join(parts)}")
     return [*said, f"No {'other' if said else 'two'} halves can be told apart."]
 
 
