@@ -17,7 +17,7 @@ METHODS = {
     "d-minmax-grad-cam": "D-MinMax-Grad-CAM",
     "score-cam": "Score-CAM",
     "ss-cam": "SS-CAM",
-    "ss-cam-mean": "SS-CAM, mean",
+    "ss-cam-mean": "SS-CAM, Approach 1",
     "representative-cam": "Representative-class CAM",
     "area-matched-cam": "area-matched CAM",
     "layer-cam": "LayerCAM",
