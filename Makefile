@@ -56,6 +56,7 @@ bench: $(STAMP)  ## measure speed and memory against the limit and against other
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/frozen.py
+	$(BIN)/python benchmarks/batches.py
 	$(BIN)/python benchmarks/engine.py
 
 gpu-pack: $(STAMP)  ## pack what the studies on a GPU need, in data/cache/gpu-pack.zip: DATA=FOLDER

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 
+import batches
 import bench
 import growth
 import pandas as pd
@@ -14,7 +15,8 @@ import workloads
 
 from cam_utils.networks.capture import capture
 from tests.conftest import ROOT
-from workflow.site import speed_page
+from workflow.batch.memory import KEEPING
+from workflow.site import batches_part, speed_page
 
 ROW = {
     "group": "cams", "network": "squeezenet1_0", "batch": 1, "labels": 3, "size": 224, "repeats": 3, "warm": True,
@@ -138,3 +140,34 @@ def test_other_libraries_are_told_of_the_map_that_we_read_in_a_transformer():
     with_hook.remove()
     assert read.shape[-2:] == (14, 14) and read.equal(b.folding["reshape_transform"](seen[0]))
     assert workloads.bench("squeezenet1_0", 1, 1, 64, None).folding == {}
+
+
+def test_batches_are_told_over_the_best_size_without_the_settings():
+    rows = [
+        {"network": "resnet50", "batch": 4, "ms": 20.0, "ms kept": 19.0, "ratios": [1.0, 1.05, 1.1]},
+        {"network": "resnet50", "batch": 32, "ms": 50.0, "ms kept": 18.0, "ratios": [2.5, 2.75, 3.0]},
+    ]
+    record = {"rows": rows, "side": 224, "settings": KEEPING, "device": "a processor"}
+    _, text, settings, table = batches_part.batches_part(record)
+    assert "resnet50 is fastest at 4, and in batches of 32 takes 2.5 times as long" in text
+    assert "with the settings 0.9" in text and "export MALLOC_MMAP_THRESHOLD_=1073741824" in settings
+    assert "| resnet50 | 32 | 2.50 | 0.90 | 2.75 [2.50, 3.00] |" in table
+
+
+def test_only_the_processes_that_are_to_keep_have_the_settings(monkeypatch):
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "7")  # of the caller: neither kind is to have it
+    given = []
+
+    def run(_command, *, env, **_):
+        given.append({name: env.get(name) for name in KEEPING})
+        return subprocess.CompletedProcess([], 0, stdout='{"4": 1.5}')
+
+    monkeypatch.setattr(batches.subprocess, "run", run)
+    assert [batches.measured("resnet50", 1, keeping) for keeping in (False, True)] == [{4: 1.5}] * 2
+    assert given == [dict.fromkeys(KEEPING), KEEPING]
+
+
+def test_every_batch_size_is_measured(monkeypatch):
+    monkeypatch.setattr(batches, "BATCHES", (1, 2))
+    found = batches.milliseconds("squeezenet1_0", 1)
+    assert list(found) == [1, 2] and min(found.values()) > 0

@@ -28,6 +28,7 @@ from cam_utils import files, owned
 from workflow import ROOT
 from workflow.batch import estimate, spent
 from workflow.batch.grid import Job, Plan, read
+from workflow.batch.memory import KEEPING
 from workflow.batch.records import prepare
 from workflow.ending import SIGNALS, ending
 
@@ -109,7 +110,7 @@ def snakemake(grid: Path, root: Path, options: argparse.Namespace, skipped: list
     command += ["--profile", str(PROFILES / options.profile)]
     # Snakemake strips quotation marks and reads the rest as YAML: a path must look like nothing that YAML knows.
     command += ["--config", f"given={base64.b64encode(json.dumps(config).encode()).decode()}"]
-    environment = os.environ | {"CAM_UTILS_GPUS": ",".join(names)}
+    environment = KEEPING | os.environ | {"CAM_UTILS_GPUS": ",".join(names)}
     if options.profile == "local":
         command += ["--resources", f"gpu={count}"]
     if names:

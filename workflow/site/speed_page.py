@@ -9,7 +9,7 @@ import pandas as pd
 from cam_utils import plots
 from cam_utils.evaluation import bootstrap
 from cam_utils.runs import Run
-from workflow.site import escape, fewer_forwards_part, scale_part
+from workflow.site import batches_part, escape, fewer_forwards_part, scale_part
 
 LIBRARIES = ("pytorch-grad-cam", "torch-cam")
 NOUNS = {
@@ -57,12 +57,13 @@ def speed_part(source: Path, runs: Sequence[Run] = ()) -> str:
         escape.file_name(path.stem): json.loads(path.read_text())
         for path in sorted((stored / "bench").glob("*.json"))
     }
-    further = ("growth", "precision", "frozen", "engine", "engine_slurm")
-    growth, precision, frozen, engine, slurm = (found.pop(name, None) for name in further)
+    further = ("growth", "precision", "frozen", "batches", "engine", "engine_slurm")
+    growth, precision, frozen, batches, engine, slurm = (found.pop(name, None) for name in further)
     parts = [part for name, record in found.items() for part in _device(name, record, source / "assets")]
     parts += _growth(growth) if growth else []
     parts += _precision(precision) if precision else []
     parts += _frozen(frozen) if frozen else []
+    parts += batches_part.batches_part(batches) if batches else []
     if approximate := fewer_forwards_part.stored(stored):
         parts.append(fewer_forwards_part.fewer_forwards_part(*approximate, source / "assets"))
     parts += _engine(engine, slurm) if engine else []
