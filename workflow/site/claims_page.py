@@ -8,7 +8,7 @@ from markupsafe import Markup
 from cam_utils import claims
 from cam_utils.claims.evidence import SCALES, Claim
 from cam_utils.runs import Run
-from workflow.site import html_parts, photograph_runs, photographs_page, run_pages
+from workflow.site import escape, html_parts, photograph_runs, photographs_page, run_pages
 from workflow.site.claims_apart import apart_part
 from workflow.site.verdicts import DATA, MARKS, SINGLE, claim_link, claim_row, data_name, mark, outcome
 
@@ -88,12 +88,17 @@ def _rank(verdict: str, rows: pd.DataFrame) -> tuple[int, float]:
 
 
 def _cell(ledger: pd.DataFrame, claim: str, kind: str) -> Markup:
-    """Return the verdict on one kind of data, and where tests differ how many said what."""
+    """Return the verdict on one kind of data, its hardest test, and where tests differ how many said what."""
     verdict = outcome(ledger, claim, kind)
-    shown = mark(verdict)
-    if verdict in (*SINGLE, "not asked"):
-        return shown
     tests = ledger[(ledger["claim"] == claim) & (ledger["dataset"].map(data_name) == kind) & (ledger["runs"] != "")]
+    tests = tests[tests["verdict"] != "not run"]
+    if tests.empty:
+        return mark(verdict)
+    row = hardest_row(tests)
+    number = html_parts.unbroken(value_text(row))
+    shown = mark(verdict) + Markup('<small title="{}">{}</small>').format(escape.html(row["part"]), number)
+    if verdict in SINGLE:
+        return shown
     counts = tests["verdict"].value_counts()
     return shown + Markup("<small>{}</small>").format(
         " ".join(f"{counts[each]} {MARKS[each].symbol}" for each in MARKS if each in counts and each in SINGLE)
@@ -112,14 +117,19 @@ def _claim(claim: Claim, verdict: str, rows: pd.DataFrame, names: dict[str, str]
 
 
 def hardest(tests: pd.DataFrame, names: dict[str, str]) -> str:
-    """Return in words the test that speaks most against the claim: it fails by most, or holds by least."""
+    """Return in words the test that speaks most against the claim."""
+    row = hardest_row(tests)
+    where = ", ".join(filter(None, [names.get(row["runs"], row["runs"]) or "as printed", row["head"]]))
+    return f"{row['part']}: {value_text(row)}{wanted_text(row)} ({where})"
+
+
+def hardest_row(tests: pd.DataFrame) -> dict:
+    """Return the test that speaks most against the claim: it fails by most, or holds by least."""
     order = list(MARKS)
     scale = tests["unit"].map(SCALES).astype(float)
     favour = (tests["value"] - tests["margin"]) * tests["wanted"].astype(float) / scale
     ranked = tests.assign(order=tests["verdict"].map(order.index), favour=favour)
-    row = ranked.sort_values(["order", "favour"], kind="stable").iloc[0].to_dict()
-    where = ", ".join(filter(None, [names.get(row["runs"], row["runs"]) or "as printed", row["head"]]))
-    return f"{row['part']}: {value_text(row)}{wanted_text(row)} ({where})"
+    return ranked.sort_values(["order", "favour"], kind="stable").iloc[0].to_dict()
 
 
 def value_text(row: dict) -> str:
