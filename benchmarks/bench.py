@@ -12,6 +12,7 @@ import platform
 import re
 import statistics
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -160,12 +161,22 @@ def verdicts(rows: list[dict], held: list[dict]) -> list[str]:
     return lines
 
 
+def completed(stored: dict, only: Sequence[str], rows: list[dict], held: list[dict]) -> tuple[list, list]:
+    """Return the rows and the memory with those of the groups that were not measured, as they are stored.
+
+    A row says at which revision it was measured.
+    """
+    kept = [{"git": stored["git"]} | row for row in stored["times"] if row["group"] not in only]
+    rows = sorted([*kept, *rows], key=lambda row: GROUPS.index(row["group"]))
+    return rows, held if "memory" in only else stored["memory"]
+
+
 def main() -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", default="../shared", help="folder of real images and weights, if it is there")
     parser.add_argument("--quick", action="store_true", help="three labels, one image and few rounds only")
-    parser.add_argument("--only", choices=GROUPS, nargs="+", default=GROUPS)
+    parser.add_argument("--only", choices=GROUPS, nargs="+", default=GROUPS, help="others stay as they are stored")
     parser.add_argument("--no-store", action="store_true", help="print only")
     parser.add_argument("--memory", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -177,19 +188,22 @@ def main() -> None:
     started, origin, rows = time.time(), runs.provenance(), []
     for row in plan(options.quick):
         if row.group in options.only:
-            rows.append(measure(row, samples))
+            rows.append(measure(row, samples) | {"git": origin["git"]})
             print(text(rows[-1]), flush=True)
     held = peaks(samples) if "memory" in options.only else []
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu-{platform.machine()}"
+    target = files.DATA / "results" / "bench" / f"{re.sub(r'[^a-z0-9]+', '-', device.lower())}.json"
+    if not options.no_store and target.is_file():
+        rows, held = completed(json.loads(target.read_text()), options.only, rows, held)
     lines = verdicts(rows, held)
     print("\n".join(lines))
     if not options.no_store:
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu-{platform.machine()}"
-        target = files.DATA / "results" / "bench" / f"{re.sub(r'[^a-z0-9]+', '-', device.lower())}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         origin["versions"] |= {name: version(name) for name in ("grad-cam", "torchcam")}
         origin |= {"threads": torch.get_num_threads(), "samples": bool(samples)}
-        record = {"command": "make bench", **origin, "wall_s": round(time.time() - started), "contract": lines,
-                  "times": rows, "memory": held}  # fmt: skip
+        only = "" if set(options.only) == set(GROUPS) else f" --only {' '.join(options.only)}"
+        record = {"command": f"python benchmarks/bench.py{only}", **origin, "wall_s": round(time.time() - started)}
+        record |= {"contract": lines, "times": rows, "memory": held}
         target.write_text(json.dumps(record, indent=1) + "\n")
         print(f"stored {target.relative_to(files.DATA.parent)}")
 

@@ -19,7 +19,7 @@ from cam_utils.pairs import Pairs
 Score = Callable[[Tensor], Tensor]
 # In a chunk if none is given: tensors above 32 MB, which early layers make of more images, are given back to the
 # system and asked for again in every layer; a ResNet-50 at 224 px stays below 400 MB.
-CPU_NUMBERS = 4 * 3 * 224 * 224
+CPU_NUMBERS = 6 * 3 * 224 * 224
 GPU_CHUNK = 64  # the first; doubled while memory lasts, but only while tensors have fewer than 2^31 elements
 LARGEST_CHUNK = 1024
 
@@ -34,7 +34,7 @@ def batched_scores(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (indices, score(make(indices))) for 0..count-1, `chunk` at a time.
 
-    `like` [*, ...] says where the made items lie and how large one is. chunk=None: on a CPU 4 images of 224 px, or
+    `like` [*, ...] says where the made items lie and how large one is. chunk=None: on a CPU 6 images of 224 px, or
     as many numbers of other items; on a GPU it starts at 64 and doubles while twice of what one chunk took is free.
     Where memory does not suffice the chunk is halved and the same items are tried again, so `make` must give the
     same items each time. Indices are on the CPU (see :func:`moved`), so that nothing in the loop waits for a GPU.

@@ -142,6 +142,20 @@ def test_other_libraries_are_told_of_the_map_that_we_read_in_a_transformer():
     assert workloads.bench("squeezenet1_0", 1, 1, 64, None).folding == {}
 
 
+def test_groups_that_are_not_measured_stay_as_they_are_stored_with_their_revision():
+    old = [ROW, ROW | {"group": "ss_cam"}, ROW | {"group": "evaluation", "git": "0ld"}]
+    stored = {"git": "st0red", "times": old, "memory": ["held"]}
+    new = [ROW | {"group": "ss_cam", "git": "new"}]
+    rows, held = bench.completed(stored, ["ss_cam"], new, [])
+    assert [(row["group"], row["git"]) for row in rows] == [
+        ("cams", "st0red"), ("ss_cam", "new"), ("evaluation", "0ld")
+    ]  # fmt: skip
+    assert held == ["held"] and bench.completed(stored, ["memory"], [], [1])[1] == [1]
+    told = speed_page._revisions({"git": "st0red", "times": rows})
+    assert told == "revision st0red (Grad-CAM) and revision new (SS-CAM) and revision 0ld (evaluation, 4 methods)"
+    assert speed_page._revisions({"git": "one", "times": [ROW]}) == "revision one"
+
+
 def test_batches_are_told_over_the_best_size_without_the_settings():
     rows = [
         {"network": "resnet50", "batch": 4, "ms": 20.0, "ms kept": 19.0, "ratios": [1.0, 1.05, 1.1]},

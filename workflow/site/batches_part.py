@@ -33,7 +33,7 @@ def batches_part(record: Mapping) -> list[str]:
     settings = "\n".join(f"export {name}={value}" for name, value in record["settings"].items())
     text = (
         "More images in a batch are not faster on a processor where the allocator gives their tensors back: above "
-        f"32 MB glibc maps each anew. Of {record['side']} px, {'; '.join(said)}. So Score-CAM and SS-CAM mask four "
+        f"32 MB glibc maps each anew. Of {record['side']} px, {'; '.join(said)}. So Score-CAM and SS-CAM mask six "
         "such images at a time, the batch runs its notebooks with these settings, and in a shell of your own they "
         f"are two lines ({escape.myst(record['device'])}; how much it is, depends on the machine):"
     )

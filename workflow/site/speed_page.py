@@ -81,7 +81,7 @@ def _device(name: str, record: dict, assets: Path) -> list[str]:
         f"## {escape.myst(record['device'])}",
         escape.myst(
             f"{record['threads']} threads, {'real' if record['samples'] else 'random'} images, "
-            f"{_versions(record)}; revision {str(record['git'])[:8]}, {record['wall_s'] / 60:.0f} minutes."
+            f"{_versions(record)}; {_revisions(record)}."
         ),
         "### What is promised",
         PROMISED.format(name=name),
@@ -153,6 +153,17 @@ def _curves(rows: list[dict], by: str) -> pd.DataFrame:
     ]
     found = pd.DataFrame(points)
     return found.assign(low=found["value"], high=found["value"])
+
+
+def _revisions(record: dict) -> str:
+    """Return at which states of the code the rows were measured: some groups may be newer than others."""
+    groups: dict[str, list[str]] = {}
+    for row in record["times"]:
+        groups.setdefault(str(row.get("git", record["git"]))[:8], []).append(NOUNS[row["group"]])
+    told = [
+        f"revision {git}" + f" ({', '.join(dict.fromkeys(of))})" * (len(groups) > 1) for git, of in groups.items()
+    ]
+    return " and ".join(told)
 
 
 def _ratios(row: dict) -> dict[str, str]:
