@@ -34,8 +34,9 @@ def batches_part(record: Mapping) -> list[str]:
     text = (
         "More images in a batch are not faster on a processor where the allocator gives their tensors back: above "
         f"32 MB glibc maps each anew. Of {record['side']} px, {'; '.join(said)}. So Score-CAM and SS-CAM mask six "
-        "such images at a time, the batch runs its notebooks with these settings, and in a shell of your own they "
-        f"are two lines ({escape.myst(record['device'])}; how much it is, depends on the machine):"
+        "such images at a time, whose tensors stay below that, and the batch runs its notebooks with these "
+        f"settings. In a shell of your own they are two lines ({escape.myst(record['device'])}; how much it is, "
+        "depends on the machine):"
     )
     head = "| network | batch | without | with | gain |\n|---|--:|--:|--:|--:|"
     table = escape.fenced(f"{{table}} {CAPTION}", f":name: {NAME}\n\n{head}\n" + "\n".join(lines), ":")
