@@ -163,9 +163,9 @@ def test_batches_are_told_over_the_best_size_without_the_settings():
     ]
     record = {"rows": rows, "side": 224, "settings": KEEPING, "device": "a processor"}
     _, text, settings, table = batches_part.batches_part(record)
-    assert "resnet50 is fastest at 4, and in batches of 32 takes 2.5 times as long" in text
+    assert "[resnet50]{.value} is fastest at 4, and in batches of 32 takes 2.5 times as long" in text
     assert "with the settings 0.9" in text and "export MALLOC_MMAP_THRESHOLD_=1073741824" in settings
-    assert "| resnet50 | 32 | 2.50 | 0.90 | 2.75 [2.50, 3.00] |" in table
+    assert "| [resnet50]{.value} | 32 | 2.50 | 0.90 | 2.75 [2.50, 3.00] |" in table
 
 
 def test_only_the_processes_that_are_to_keep_have_the_settings(monkeypatch):

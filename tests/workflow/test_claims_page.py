@@ -94,6 +94,9 @@ def test_a_value_without_a_wanted_side_has_none():
     assert own.count("claimed below 0") == 1 and "claimed above" not in own
 
 
+NUMBER = "-2.0 [-3.0, -1.0] points"  # of every row
+
+
 def scoreboard(ledger, runs=()):
     """Return the scoreboard of MinMax-CAM: {column: cells}, as a reader sees them."""
     (table,) = re.findall(
@@ -132,9 +135,10 @@ def test_failures_come_first_and_each_kind_of_data_has_a_badge():
         "C1",
     ]
     of = {name: i for i, name in enumerate(order)}
-    assert shown["MSRC"][of["C5"]] == "◐ mixed 1 ✗ 2 ✓"
-    assert shown["MSRC"][of["C6"]] == "◐ mixed 1 ✗ 1 ✓", "a control has no say"
-    assert shown["MSRC"][of["C4"]] == "✓ holds" and shown["VOC"][of["C4"]] == "≈ undecided"
+    number = f" {NUMBER}"  # of the hardest test
+    assert shown["MSRC"][of["C5"]] == "◐ mixed 1 ✗ 2 ✓" + number
+    assert shown["MSRC"][of["C6"]] == "◐ mixed 1 ✗ 1 ✓" + number, "a control has no say"
+    assert shown["MSRC"][of["C4"]] == "✓ holds" + number and shown["VOC"][of["C4"]] == "≈ undecided" + number
     assert shown["VOC"][of["C3"]] == shown["MSRC"][of["C13"]] == "– not asked"
 
 
@@ -161,6 +165,20 @@ def test_printed_cells_and_claims_without_a_run_say_so():
     assert "○ not run" in of["C2"] and "a run of" in of["C2"] and "mixed" not in of["C2"]
 
 
+def test_below_a_badge_stands_the_hardest_test_of_that_kind_of_data():
+    other = {"dataset": "voc2012", "verdict": "holds"}
+    shown = scoreboard(
+        judged(
+            {"verdict": "holds", "value": -9.0, "low": -9.5, "high": -8.5},
+            {"verdict": "holds", "value": -1.0, "low": -1.5, "high": -0.5},  # claimed below 0: the hardest on MSRC
+            other | {"value": -5.0, "low": -6.0, "high": -4.0},
+        )
+    )
+    (at,) = [i for i, cell in enumerate(shown["claim"]) if cell.split()[0] == "C5"]
+    assert shown["MSRC"][at] == "✓ holds -1.0 [-1.5, -0.5] points"
+    assert shown["VOC"][at] == "✓ holds -5.0 [-6.0, -4.0] points"
+
+
 def test_the_counts_of_claims_are_those_of_the_badges(run):
     ledger = judged({"claim": "C1", "verdict": "holds"}, {"claim": "C2", "verdict": "fails"})
     tests = (ledger["verdict"] != "not run").sum()
@@ -168,7 +186,7 @@ def test_the_counts_of_claims_are_those_of_the_badges(run):
     assert wanted not in claims_part(ledger, []), "without a run nothing but printed cells is judged"
     assert wanted in claims_part(ledger, [run])
     shown = scoreboard(ledger)["MSRC"]
-    assert shown.count("✓ holds") == shown.count("✗ fails") == 1
+    assert shown.count(f"✓ holds {NUMBER}") == shown.count(f"✗ fails {NUMBER}") == 1
 
 
 def test_claims_lead_to_their_section_of_the_chapter():

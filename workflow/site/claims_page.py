@@ -95,14 +95,14 @@ def _cell(ledger: pd.DataFrame, claim: str, kind: str) -> Markup:
     if tests.empty:
         return mark(verdict)
     row = hardest_row(tests)
-    number = html_parts.unbroken(value_text(row))
-    shown = mark(verdict) + Markup('<small title="{}">{}</small>').format(escape.html(row["part"]), number)
-    if verdict in SINGLE:
-        return shown
-    counts = tests["verdict"].value_counts()
-    return shown + Markup("<small>{}</small>").format(
-        " ".join(f"{counts[each]} {MARKS[each].symbol}" for each in MARKS if each in counts and each in SINGLE)
+    number = Markup('<small title="{}">{}</small>').format(
+        escape.html(row["part"]), html_parts.unbroken(value_text(row))
     )
+    if verdict in SINGLE:
+        return mark(verdict) + number
+    counts = tests["verdict"].value_counts()
+    told = " ".join(f"{counts[each]} {MARKS[each].symbol}" for each in MARKS if each in counts and each in SINGLE)
+    return mark(verdict) + Markup("<small>{}</small>").format(told) + number
 
 
 def _claim(claim: Claim, verdict: str, rows: pd.DataFrame, names: dict[str, str]) -> Markup:
