@@ -238,6 +238,7 @@
   set("image", form.dataset.first);
   for (const side of SIDES) set(side, form.elements[side].dataset.first);
   offerAll();
+  set("label", form.dataset.label);
   document.querySelector(".explorer-off").hidden = true;
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -257,6 +258,6 @@
     render();
   });
   window.addEventListener("hashchange", () => restore() && render());
-  if (restore()) form.scrollIntoView();
+  if (restore()) form.querySelector(".beside").scrollIntoView();
   render();
 })();

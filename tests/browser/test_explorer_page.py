@@ -26,11 +26,11 @@ def found():
 
 @pytest.fixture
 def page(site, chromium):
-    """The explorer, opened from the disk as a reader would who has only the folder; errors of scripts fail."""
+    """The explorer on a scene, opened from the disk as by a reader who has only the folder; scripts' errors fail."""
     opened = chromium.new_page(viewport={"width": 1200, "height": 900})
     wrong = []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.goto((site / PAGE).as_uri())
+    opened.goto(f"{(site / PAGE).as_uri()}#image=val-00036")
     shown(opened)
     yield opened
     opened.close()
@@ -60,6 +60,19 @@ def pixels(page, selector, height=96, width=96):
 def test_the_page_is_whole_from_a_server_and_from_the_disk(site, chromium, serve, width):
     for root in (serve(site), f"{site.as_uri()}/"):
         assert faults(chromium, root, PAGE, width) == []
+
+
+def test_it_opens_on_the_photograph_of_the_first_page(site, chromium):
+    opened = chromium.new_page(viewport={"width": 1300, "height": 900})
+    opened.goto((site / PAGE).as_uri())
+    alts = shown(opened, "Photograph 599, label remote control")
+    assert [alt.split(", ")[2].split(" (")[0] for alt in alts] == ["CAM", "MinMax-CAM"]
+    opened.goto((site / "book" / "intro.html").as_uri())
+    opened.click("text=Compare other methods and labels on this photograph")
+    assert shown(opened, "Photograph 599, label remote control") == alts
+    top = opened.locator(LEFT).bounding_box()["y"]
+    assert 0 <= top < 450, "who follows a link sees the maps at once"
+    opened.close()
 
 
 def test_a_pair_of_methods_and_their_numbers(page, found):

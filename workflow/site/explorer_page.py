@@ -26,6 +26,7 @@ METRICS: dict[str, dict[str, Metric]] = {
     "Pixel truth": {name: facts.METRICS[name] for name in facts.PIXEL_METRICS if "box" not in name},
 }
 WANTED = {1: ("high", "↑"), -1: ("low", "↓"), 0: ("", "")}
+LABEL = "remote control"  # that the page opens on, where the image has it
 DEFAULTS = {"left": "cam", "right": "minmax-cam"}
 VIEWS = {"overlay": "map over the image", "kept": "map kept", "cut": "map cut out"}
 
@@ -42,11 +43,12 @@ def explorer_part(found: Explored, folder: str = "../_static") -> str:
         Markup('<script src="{}/{}.js"></script>').format(folder, name) for name in ("explorer-data", "explorer")
     )
     form = Markup(
-        '<form class="explorer" hidden aria-label="Explorer" autocomplete="off" data-first="{}">\n{}\n{}\n'
+        '<form class="explorer" hidden aria-label="Explorer" autocomplete="off" data-first="{}" data-label="{}">\n'
+        '{}\n{}\n'
         '<div class="beside"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
         '{}\n<p class="summary" aria-live="polite"></p>{}</div>\n{}</div>\n</form>'
     ).format(
-        _first(found), _scenes(found), _labels(found), *(_side(side, found) for side in DEFAULTS), _views(),
+        _first(found), LABEL, _scenes(found), _labels(found), *(_side(side, found) for side in DEFAULTS), _views(),
         _credits(found), _comparison(),
     )  # fmt: skip
     style = Markup('<link rel="stylesheet" href="{}/explorer.css">').format(folder)
