@@ -26,7 +26,7 @@ def found():
 
 @pytest.fixture
 def page(site, chromium):
-    """The explorer on a scene, opened from the disk as by a reader who has only the folder; scripts' errors fail."""
+    """The explorer on a scene, opened from the disk as by a reader who has only the folder; no script may fail."""
     opened = chromium.new_page(viewport={"width": 1200, "height": 900})
     wrong = []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
