@@ -174,6 +174,8 @@ def test_below_a_badge_stands_the_hardest_test_of_that_kind_of_data():
             other | {"value": -5.0, "low": -6.0, "high": -4.0},
         )
     )
+    count = scoreboard(judged({"verdict": "fails", "value": 4.0, "low": pd.NA, "high": pd.NA, "unit": "number"}))
+    assert "✗ fails" in count["MSRC"], "a bare count would say nothing"
     (at,) = [i for i, cell in enumerate(shown["claim"]) if cell.split()[0] == "C5"]
     assert shown["MSRC"][at] == "✓ holds -1.0 [-1.5, -0.5] points"
     assert shown["VOC"][at] == "✓ holds -5.0 [-6.0, -4.0] points"

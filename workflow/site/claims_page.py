@@ -95,8 +95,13 @@ def _cell(ledger: pd.DataFrame, claim: str, kind: str) -> Markup:
     if tests.empty:
         return mark(verdict)
     row = hardest_row(tests)
-    number = Markup('<small title="{}">{}</small>').format(
-        escape.html(row["part"]), html_parts.unbroken(value_text(row))
+    # A bare count says nothing without its words, which the claim's own cell has.
+    number = (
+        ""
+        if row["unit"] == "number"
+        else Markup('<small title="{}">{}</small>').format(
+            escape.html(row["part"]), html_parts.unbroken(value_text(row))
+        )
     )
     if verdict in SINGLE:
         return mark(verdict) + number
