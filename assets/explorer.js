@@ -258,6 +258,6 @@
     render();
   });
   window.addEventListener("hashchange", () => restore() && render());
-  if (restore()) form.querySelector(".beside").scrollIntoView();
+  if (restore() || location.hash === "#maps") form.querySelector("#maps").scrollIntoView();
   render();
 })();

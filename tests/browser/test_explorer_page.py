@@ -65,11 +65,11 @@ def test_the_page_is_whole_from_a_server_and_from_the_disk(site, chromium, serve
 def test_it_opens_on_the_photograph_of_the_first_page(site, chromium):
     opened = chromium.new_page(viewport={"width": 1300, "height": 900})
     opened.goto((site / PAGE).as_uri())
-    alts = shown(opened, "Photograph 599, label remote control")
+    alts = shown_photograph(opened, "Photograph 599, label remote control")
     assert [alt.split(", ")[2].split(" (")[0] for alt in alts] == ["CAM", "MinMax-CAM"]
     opened.goto((site / "book" / "intro.html").as_uri())
     opened.click("text=Compare other methods and labels on this photograph")
-    assert shown(opened, "Photograph 599, label remote control") == alts
+    assert shown_photograph(opened, "Photograph 599, label remote control") == alts
     top = opened.locator(LEFT).bounding_box()["y"]
     assert 0 <= top < 450, "who follows a link sees the maps at once"
     opened.close()
@@ -188,7 +188,8 @@ def test_a_link_names_a_photograph_and_a_label(page, site):
 def shown_photograph(page, *words):
     """Wait until both pictures are of what `words` say, and return their texts."""
     page.wait_for_function(
-        """words => [...document.querySelectorAll('form.explorer canvas')].every(
+        """words => document.querySelector('form.explorer canvas')
+            && [...document.querySelectorAll('form.explorer canvas')].every(
             each => words.every(word => (each.getAttribute('aria-label') || '').includes(word)))""",
         arg=list(words),
     )
@@ -263,7 +264,7 @@ def test_it_can_be_read_in_both_themes_and_fits(site, chromium, serve, width):
     for theme in ("light", "dark"):
         page = chromium.new_page(viewport={"width": width, "height": 740})
         page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
-        page.goto(serve(site) + PAGE, wait_until="networkidle")
+        page.goto(f"{serve(site)}{PAGE}#image=val-00036", wait_until="networkidle")
         shown(page)
         assert page.get_attribute("html", "data-theme") == theme
         page.click("summary:text('All numbers')")

@@ -45,7 +45,7 @@ def explorer_part(found: Explored, folder: str = "../_static") -> str:
     form = Markup(
         '<form class="explorer" hidden aria-label="Explorer" autocomplete="off" data-first="{}" data-label="{}">\n'
         '{}\n{}\n'
-        '<div class="beside"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
+        '<div class="beside" id="maps"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
         '{}\n<p class="summary" aria-live="polite"></p>{}</div>\n{}</div>\n</form>'
     ).format(
         _first(found), LABEL, _scenes(found), _labels(found), *(_side(side, found) for side in DEFAULTS), _views(),

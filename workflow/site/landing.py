@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import quote
 
 import pandas as pd
 from markupsafe import Markup
@@ -145,8 +144,7 @@ def picture_part(shares: pd.DataFrame) -> str:
     places = shares.drop_duplicates("label").sort_values("place").to_dict("records")
     said = [f"*{row['label']}* at place {row['place']}, with {100 * row['p']:.0f}%" for row in places]
     guesses = f"Among its thousand labels the network puts {' and '.join(said)}."
-    address = f"explorer.html#photo={int(landing_picture.PHOTO)}&label={quote(shares['label'].iloc[0])}"
-    link = Markup('<p><a href="{}">Compare other methods and labels on this photograph</a></p>').format(address)
+    link = Markup('<p><a href="explorer.html#maps">Compare other methods and labels on this photograph</a></p>')
     bars = "Shares are of the map on the photograph; the explorer's energy counts the bars around it, too. "
     return "::::{tab-set}\n\n" + "".join(tabs) + "::::\n\n" + html_parts.raw(link) + f"\n{guesses} {bars}"
 

@@ -25,7 +25,13 @@ FONT = re.compile(
 # The theme also draws its icons by a script of 1.5 MB; the font alone shows them, without any script.
 DRAWINGS = re.compile(r'\s*<script[^>]* src="[^"]*fontawesome\.js[^"]*"></script>')
 # Style sheets of frameworks, most of whose rules are for pages of others; what scripts build by parts stays.
-FRAMEWORKS = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css", "mystnb.*.css")
+FRAMEWORKS = (
+    "styles/pydata-sphinx-theme.css",
+    "sphinx-design.min.css",
+    "mystnb.*.css",
+    "pygments.css",
+    "basic.css",
+)
 RULE = re.compile(r"(?P<selectors>[^{}@;]+)\{[^{}]*\}")
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 BUILT = ("bs-",)
