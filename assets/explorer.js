@@ -258,6 +258,6 @@
     render();
   });
   window.addEventListener("hashchange", () => restore() && render());
-  if (restore() || location.hash === "#maps") form.querySelector("#maps").scrollIntoView();
+  if (restore() || location.hash === "#maps") form.querySelector(".beside").scrollIntoView();
   render();
 })();

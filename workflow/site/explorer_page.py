@@ -34,7 +34,7 @@ VIEWS = {"overlay": "map over the image", "kept": "map kept", "cut": "map cut ou
 def explorer_part(found: Explored, folder: str = "../_static") -> str:
     """Return the generated part of the explorer's page, as MyST; its scripts and styles lie in `folder`."""
     off = Markup(
-        '<div class="explorer-off"><p>The explorer needs JavaScript. The table "All numbers" below holds '
+        '<div class="explorer-off" id="maps"><p>The explorer needs JavaScript. The table "All numbers" below holds '
         "everything that it shows but the pictures.</p>\n"
         '<noscript><img src="{}/explorer.jpg" alt="Scene {}: the maps of all its labels '
         'by every method, with the outlines of the objects"></noscript></div>'
@@ -45,7 +45,7 @@ def explorer_part(found: Explored, folder: str = "../_static") -> str:
     form = Markup(
         '<form class="explorer" hidden aria-label="Explorer" autocomplete="off" data-first="{}" data-label="{}">\n'
         '{}\n{}\n'
-        '<div class="beside" id="maps"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
+        '<div class="beside"><div>\n<div class="sides">\n{}\n{}\n</div>\n'
         '{}\n<p class="summary" aria-live="polite"></p>{}</div>\n{}</div>\n</form>'
     ).format(
         _first(found), LABEL, _scenes(found), _labels(found), *(_side(side, found) for side in DEFAULTS), _views(),
