@@ -15,9 +15,12 @@ import statistics
 import subprocess
 import sys
 
+import torch
+import workloads
 from race import race
 
 from cam_utils import files, runs
+from cam_utils.networks import models
 from workflow.batch.memory import KEEPING
 
 NETWORKS = ("squeezenet1_0", "efficientnet_lite0", "resnet50")
@@ -27,22 +30,10 @@ SIDE = 224
 
 def milliseconds(network: str, repeats: int) -> dict[int, float]:
     """Return what an image costs by batch size: medians of bare forwards in this process, channels last."""
-    import torch
-
-    from cam_utils.networks import models
-
     net = models.pretrained(network, None).net.eval()
-
-    def forward(images: torch.Tensor):
-        @torch.inference_mode()
-        def call() -> torch.Tensor:
-            return net(images)
-
-        return call
-
     torch.manual_seed(0)
     made = {count: torch.rand(count, 3, SIDE, SIDE) for count in BATCHES}
-    calls = {n: forward(images.contiguous(memory_format=torch.channels_last)) for n, images in made.items()}
+    calls = {count: workloads.forward(net, images, (torch.channels_last,)) for count, images in made.items()}
     return {count: 1000 * statistics.median(spent) / count for count, spent in race(calls, repeats).items()}
 
 

@@ -1,5 +1,6 @@
 """What an image costs by batch size and allocator, as a section of the page on speed."""
 
+import statistics
 from collections.abc import Mapping
 
 from cam_utils.evaluation import bootstrap
@@ -20,7 +21,7 @@ def batches_part(record: Mapping) -> list[str]:
         least = min(own, key=lambda row: row["ms"])
         for row in own:
             low, *_, high = row["ratios"]
-            middle = row["ratios"][len(row["ratios"]) // 2]
+            middle = statistics.median(row["ratios"])
             plain, kept = (f"{row[key] / least['ms']:.2f}" for key in ("ms", "ms kept"))
             gain = bootstrap.text(middle, low, high, digits=2)
             lines.append(f"| {escape.myst(network)} | {row['batch']} | {plain} | {kept} | {gain} |")

@@ -13,7 +13,7 @@ from workflow.site import escape, html_parts
 from workflow.site.explorer import Explored, labels_of
 from workflow.site.explorer_photographs import HEADINGS, HEADS, Photograph
 from workflow.site.explorer_script import title
-from workflow.site.landing_picture import PHOTO
+from workflow.site.landing_picture import OBJECTS, PHOTO
 
 # heading -> columns of the pairs table; a probability is neither good nor bad
 METRICS: dict[str, dict[str, Metric]] = {
@@ -26,7 +26,7 @@ METRICS: dict[str, dict[str, Metric]] = {
     "Pixel truth": {name: facts.METRICS[name] for name in facts.PIXEL_METRICS if "box" not in name},
 }
 WANTED = {1: ("high", "↑"), -1: ("low", "↓"), 0: ("", "")}
-LABEL = "remote control"  # that the page opens on, where the image has it
+LABEL = next(iter(OBJECTS))  # that the page opens on, where the image has it
 DEFAULTS = {"left": "cam", "right": "minmax-cam"}
 VIEWS = {"overlay": "map over the image", "kept": "map kept", "cut": "map cut out"}
 
